@@ -1,0 +1,86 @@
+"""The command line: arguments in, one library call, a few lines out.
+
+A command's module is imported when the command is called, and heavy packages inside its function, so that ``prefkit --help``
+answers at once. What the user can mend is printed bare with exit code 1; wrong options are click's, exit code 2; a
+traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from prefkit import __version__
+
+COMMANDS = {
+    "new": ("runs", "Make a run folder for a rubric."),
+    "status": ("runs", "What a run holds, what is missing, what comes next."),
+    "rubric": ("rubrics", "List, show, check, start and change rubrics."),
+    "import": ("imports", "Bring prompts, responses and judgements into a run."),
+    "scrub": ("cleaning", "Replace identifying text by placeholders."),
+    "screen": ("cleaning", "Mark prompts for length, language, duplicates and risk."),
+    "build-pairs": ("pairs", "Turn judgements into preference pairs and a dataset."),
+    "pairs": ("pairs", "Read the pairs of a run."),
+    "demo": ("demo", "The whole way on a small sample, each command shown."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' one-line help, and imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands, in the order of the data."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"prefkit.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_").replace("import", "import_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="prefkit")
+def cli() -> None:
+    """Professional principles to preference data, preference data to better models.
+
+    A rubric says what better means. Each command reads the run folder, adds one kind of record, and can be stopped and run
+    again.
+
+    \b
+        prefkit demo                                   see the whole way on a sample
+        prefkit new runs/first --rubric psychocounsel
+        prefkit import prompts runs/first questions.csv
+        prefkit build-pairs runs/first
+    """
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; what the user can mend becomes a message and exit code 1."""
+    from prefkit.errors import PrefkitError
+
+    try:
+        return cli.main(arguments, standalone_mode=False)
+    except PrefkitError as error:
+        click.echo(f"Error: {error}", err=True)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped. The same command goes on from here.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+    sys.exit(1)

@@ -1,0 +1,1 @@
+"""Import prompts, responses and judgements from files of other tools."""

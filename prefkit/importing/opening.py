@@ -1,0 +1,317 @@
+"""Open a foreign file: its rows' type, what the bytes really are, unpacking, encodings, lines.
+
+Reads   one file's bytes, through gzip, bzip2 or xz where the ending says so
+Gives   blocks or lines of UTF-8 text; an InputError with the line where that cannot be
+
+Only a block of the file (or one line, at most 32 MiB) is in memory. Text is UTF-8, with or without a byte order mark;
+another encoding is named where it can be told, never guessed at silently. The bytes of a lone surrogate (what Java
+and Oracle call UTF-8) spoil their row and not the file.
+"""
+
+from __future__ import annotations
+
+import bz2
+import difflib
+import gzip
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from prefkit.errors import InputError
+
+MAX_LINE = 32 * 2**20  # bytes; a line, a field, an element of a JSON array
+MAX_RAW = 2_000  # characters of a broken row that are kept
+BLOCK = 2**18
+UNPACK: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One record of a foreign file, as the file has it.
+
+    Attributes:
+        number: 1-based. The physical line where the row starts in CSV, TSV and JSONL (a header is line 1), the sheet's
+            row in a workbook, the element of a JSON array, otherwise the row. In a folder: the row of all its files.
+        values: column to value. CSV and TSV hold text, "" for an empty cell; workbooks and Parquet hold None there.
+        broken: what was found instead of a whole row, as it would follow "found"; then `values` is what could be read,
+            mostly {"raw": the text, cut to 2,000 characters}.
+    """
+
+    number: int
+    values: dict[str, Any]
+    broken: str | None = None
+
+
+def broken_row(number: int, raw: str | bytes, found: str) -> Row:
+    """A row that could not be read, with its text as far as it can be shown."""
+    if isinstance(raw, str):
+        raw = raw[:MAX_RAW].encode("utf-8", "surrogatepass")
+    text = raw[: 4 * MAX_RAW].decode("utf-8", "backslashreplace").rstrip("\r\n")
+    return Row(number, {"raw": text[:MAX_RAW]}, found)
+
+
+def file_status(path: Path) -> os.stat_result:
+    """What the system says of a path; a path that leads nowhere is an InputError with the likely reason."""
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            target = os.readlink(path)
+            raise InputError(
+                path,
+                f"a link to {target}, which does not exist",
+                "a file",
+                "Bring its target back, or name it directly.",
+            ) from None
+        near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
+        hint = (
+            f"Did you mean {path.parent / near[0]}?" if near else "Look at the spelling and at the folder you are in."
+        )
+        raise InputError(
+            path, "nothing under this name", "a file, a folder or a hub id like owner/name", hint
+        ) from None
+    except PermissionError:
+        raise _unreadable(path) from None
+    except (OSError, ValueError) as fault:
+        raise InputError(
+            ascii(str(path))[1:201],
+            f"a name that the system refuses ({one_line(fault)})",
+            "a file",
+            "Look at the name.",
+        ) from None
+
+
+def check_file(path: Path) -> int:
+    """The size in bytes of a file that has some; anything else is an InputError."""
+    status = file_status(path)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise InputError(path, kind, "a file, which can be read twice", "Save what it gives into a file first.")
+    if not status.st_size:
+        raise InputError(path, "an empty file (0 bytes)", "a file with rows", "Export or download it again.")
+    return status.st_size
+
+
+def open_file(path: Path) -> IO[bytes]:
+    """Open a file's bytes; a refusal is an InputError."""
+    try:
+        return open(path, "rb")
+    except PermissionError:
+        raise _unreadable(path) from None
+    except OSError as fault:
+        raise InputError(
+            path, f"a file that cannot be opened ({one_line(fault)})", "a readable file", "Look at the disk."
+        ) from None
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(
+        path,
+        "a file that you may not read",
+        "a readable file",
+        f"As its owner: chmod u+r {path}; or run as a user who may.",
+    )
+
+
+def _names_beside(path: Path) -> list[str]:
+    try:
+        return [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return []
+
+
+def one_line(fault: BaseException) -> str:
+    """A library's complaint as one short line, without addresses in its source."""
+    text = " ".join(str(fault).split())
+    return (text or type(fault).__name__)[:200].rstrip(".: ")
+
+
+_SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x1f\x8b\x08", "gzip data", "Rename it so that it ends in .gz, or unpack it with gunzip."),
+    (b"\xfd7zXZ\0", "xz data", "Rename it so that it ends in .xz, or unpack it with unxz."),
+    (b"\x28\xb5\x2f\xfd", "Zstandard data", "Unpack it with zstd -d."),
+    (b"PAR1\x15", "a Parquet file", "Add --format parquet, or rename it."),
+    (b"ARROW1\0\0", "an Arrow file", "Save it as Parquet."),
+    (b"PK\x03\x04", "a zip archive, as .xlsx is one", "Add --format xlsx if it is a workbook; otherwise unzip it."),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an old or password-protected Office file",
+        "Add --format xls, or save it as CSV.",
+    ),
+    (b"%PDF-", "a PDF", "Export the table itself, as CSV or JSON."),
+    (b"SQLite format 3\0", "an SQLite database", "Export the table: sqlite3 -header -csv FILE 'select * from TABLE'."),
+    (b"{\\rtf", "a rich text document", "Save it as plain text."),
+    (
+        b"version https://git-lfs.github.com/",
+        "a Git LFS pointer instead of the data",
+        "Fetch the file itself: git lfs pull.",
+    ),
+)
+_HTML = (b"<!doctype", b"<html", b"<head", b"<body", b"<table", b"<meta", b"<script", b"<div", b"<style")
+
+
+def disguise(head: bytes) -> tuple[str, str] | None:
+    """What a file's first bytes are known to be, other than text of ours, and what to do about it."""
+    for signature, name, remedy in _SIGNATURES:
+        if head.startswith(signature):
+            return name, remedy
+    if head.startswith(b"BZh") and head[4:10] == b"1AY&SY":
+        return "bzip2 data", "Rename it so that it ends in .bz2, or unpack it with bunzip2."
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith(_HTML):
+        return "an HTML page", "It may be a login or an error page: open it in a browser, and download the file itself."
+    if start.startswith(b"<?xml"):
+        return "XML", "Export it as CSV, JSON or .xlsx."
+    for mark, encoding in ((b"\xff\xfe\0\0", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")):
+        if head.startswith(mark):
+            return f"{encoding} text (its byte order mark stands at the start)", _iconv(encoding)
+    return None
+
+
+def check_disguise(path: Path, head: bytes, expected: str) -> None:
+    """Raise an InputError where a file begins like something else than its ending says."""
+    if known := disguise(head):
+        raise InputError(path, known[0], expected, known[1])
+
+
+def blocks(path: Path, progress: Progress | None) -> Iterator[bytes]:
+    """The bytes of a file, unpacked, a block at a time; `progress` hears of the bytes read from the disk."""
+    unpack = UNPACK.get(path.suffix.lower())
+    with open_file(path) as packed:
+        stream = unpack(packed, "rb") if unpack else packed
+        given = 0
+        while block := _read_block(path, stream, packed, given):
+            yield block
+            given += len(block)
+            if progress:
+                progress(packed.tell())
+
+
+def _read_block(path: Path, stream: IO[bytes], packed: IO[bytes], given: int) -> bytes:
+    try:
+        return stream.read(BLOCK)
+    except EOFError:
+        raise InputError(
+            path,
+            f"packed data that breaks off after {given:,} unpacked bytes",
+            "a whole file",
+            f"The copy is cut short: fetch it again and compare its size ({packed.tell():,} bytes here).",
+        ) from None
+    except (OSError, zlib.error, lzma.LZMAError) as fault:
+        if stream is packed:
+            raise InputError(
+                path, f"a disk that fails ({one_line(fault)})", "readable bytes", "Copy the file."
+            ) from None
+        kind = path.suffix.lower()
+        if given:
+            found = f"{kind} data that is damaged after {given:,} unpacked bytes ({one_line(fault)})"
+            raise InputError(path, found, "a whole file", "Fetch it again.") from None
+        packed.seek(0)
+        head = packed.read(64)
+        found = (disguise(head) or (f"something else than {kind} data, beginning {head[:16]!r}", ""))[0]
+        raise InputError(
+            path,
+            found,
+            f"{kind} data, as the name says",
+            f"Drop {kind} from the name if it is not packed, or fetch it again.",
+        ) from None
+
+
+def text_blocks(path: Path, expected: str, progress: Progress | None) -> Iterator[bytes]:
+    """The blocks of a text file without its byte order mark; a file that is something else is an InputError."""
+    stream = blocks(path, progress)
+    head = next(stream, b"")
+    check_disguise(path, head[:256], expected)
+    if text := head.removeprefix(b"\xef\xbb\xbf"):
+        yield text
+    yield from stream
+
+
+def lines(path: Path, expected: str, progress: Progress | None) -> Iterator[bytes]:
+    r"""The lines of a text file with their ends: \n, \r\n or \r. A NUL or a line above 32 MiB is an InputError."""
+    number, rest = 0, b""
+    stream = text_blocks(path, expected, progress)
+    for block in stream:
+        rest += block
+        whole = rest.splitlines(keepends=True)
+        if b"\0" in block:
+            inside = next(index for index, line in enumerate(whole) if b"\0" in line)
+            raise nul_fault(path, number + inside + 1, block)
+        if len(whole[0]) > MAX_LINE:
+            raise _long_line(path, number + 1, whole[0], stream)
+        rest = whole.pop() if not whole[-1].endswith(b"\n") else b""
+        number += len(whole)
+        yield from whole
+    if rest:
+        yield rest
+
+
+def _long_line(path: Path, number: int, start: bytes, stream: Iterator[bytes]) -> InputError:
+    """Measure a line that is too long to hold, as far as 1 GiB."""
+    length, part = len(start), start
+    while length < 2**30 and not part.endswith((b"\n", b"\r")) and (block := next(stream, b"")):
+        part = block.splitlines(keepends=True)[0]
+        length += len(part)
+    more = "at least " if length >= 2**30 else ""
+    return InputError(
+        f"{path}:{number}",
+        f"a line of {more}{length:,} bytes",
+        f"lines of at most {MAX_LINE:,} bytes",
+        "Is it the right format? A JSON array on one line wants --format json.",
+    )
+
+
+def nul_fault(path: Path, number: int, block: bytes) -> InputError:
+    """The fault of a NUL byte in line `number`; every second byte of `block` being one tells of UTF-16."""
+    if block.count(b"\0") > len(block) // 4:
+        return InputError(f"{path}:{number}", "NUL bytes, as UTF-16 text has them", "UTF-8", _iconv("UTF-16LE"))
+    remedy = "Is it a text file, whole and undamaged? If so: tr -d '\\000' < FILE > CLEAN"
+    return InputError(f"{path}:{number}", "a NUL byte", "text", remedy)
+
+
+def decode_line(path: Path, number: int, line: bytes) -> tuple[str, bool]:
+    """A line as text, and whether it holds surrogates; a line that is not UTF-8 is an InputError."""
+    try:
+        return line.decode("utf-8"), False
+    except UnicodeDecodeError:
+        try:
+            return line.decode("utf-8", "surrogatepass"), True
+        except UnicodeDecodeError as fault:
+            raise encoding_fault(path, number, line, fault.start) from None
+
+
+def encoding_fault(path: Path, number: int, line: bytes, position: int) -> InputError:
+    """The fault of a byte that is no UTF-8, `position` bytes into line `number`, with a guess at the encoding."""
+    found = f"byte 0x{line[position]:02X}, which is not UTF-8 ({position + 1:,} bytes into the line)"
+    guess = _likely_encoding(line[max(0, position - 2_000) : position + 2_000])
+    remedy = (
+        _iconv(guess) if guess else "Ask what encoding it was saved in (or: file -i FILE), then " + _iconv("ENCODING")
+    )
+    return InputError(f"{path}:{number}", found, "UTF-8", remedy)
+
+
+def _likely_encoding(sample: bytes) -> str | None:
+    """GB18030 where it gives Chinese, Windows-1252 where high bytes are few and give letters or quotes, else None."""
+    high = sum(byte > 127 for byte in sample)
+    try:
+        text = sample.decode("gb18030", "replace")
+        chinese = sum("\u4e00" <= letter <= "\u9fff" for letter in text)
+        if high >= 4 and 2 * chinese >= 0.8 * high and text.count("\ufffd") <= 2:
+            return "GB18030"
+        text = sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return None
+    odd = sum(ord(letter) > 127 and not (letter.isalpha() or letter in "‘’“”–—…•€£§°«»\xa0´·") for letter in text)
+    return "WINDOWS-1252" if high <= len(sample) / 4 and not odd else None
+
+
+def _iconv(encoding: str) -> str:
+    sure = "" if encoding in ("UTF-16", "UTF-32", "ENCODING") else f"It looks like {encoding}; look at the result: "
+    return f"{sure}iconv -f {encoding} -t UTF-8 FILE > FILE.utf8"

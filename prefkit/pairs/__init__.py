@@ -1,0 +1,1 @@
+"""Judgements to preference pairs to a dataset that trl reads."""

@@ -1,0 +1,225 @@
+"""The dataset card: what the pairs are, where they come from, how they were chosen, and what they must not be used for.
+
+Every number in it is counted from the run at the time of writing; the card is rewritten with the dataset.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from prefkit import __version__
+from prefkit.errors import RunError
+from prefkit.near_duplicates import find_near_duplicate_pairs, normalised
+from prefkit.pairs.build import Pairs
+from prefkit.pairs.settings import PairReport, PairSettings
+from prefkit.pairs.splits import SPLITS
+from prefkit.records import is_model, prompt_text
+from prefkit.run import Run
+
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+STRATEGIES = {
+    "gap": "every two responses to a prompt whose overall scores differ by {gap:g} or more",
+    "best-worst": "the best against the worst response to each prompt, where they differ by {gap:g} or more",
+    "all": "every two responses to a prompt whose overall scores differ",
+    "top-k": "each of the {top} best responses to a prompt against each of the others, by {gap:g} or more",
+    "comparisons": "every two responses that were compared, by majority of {votes} or more annotators",
+}
+
+
+def dataset_card(
+    run: Run, pairs: Pairs, settings: PairSettings, report: PairReport, lengths: npt.NDArray[np.int64]
+) -> str:
+    """The card in Markdown, with the YAML head that the Hub and `datasets` read.
+
+    Args:
+        run: where the pairs come from.
+        pairs: the pairs as written.
+        settings: how they were built.
+        report: what was counted on the way.
+        lengths: [n_pairs, 2] characters of the chosen and the rejected response.
+    """
+    parts = [
+        _head(run, settings, report),
+        _what(run, settings, report),
+        _table(("split", "pairs", "prompts"), _split_rows(pairs)),
+        _checked(pairs, settings),
+        "## Who judged\n",
+        _table(("annotator", "kind", "pairs"), _annotator_rows(pairs)),
+        _agreement(pairs),
+        "## How pairs were selected\n",
+        _selection(settings, report),
+        "## Length\n",
+        _length(lengths),
+        "## Where it comes from\n",
+        _table(("import", "rows", "imported", "not imported"), _import_rows(run)),
+        _cleaning(run, pairs),
+        _limits(run, pairs),
+    ]
+    return "\n".join(parts)
+
+
+def _head(run: Run, settings: PairSettings, report: PairReport) -> str:
+    count = report.dataset.total()
+    head = {
+        "license": settings.licence,
+        "pretty_name": run.rubric.title,
+        "size_categories": [next((name for limit, name in SIZES if count < limit), "n>1M")],
+        "tags": ["preference", "prefkit", run.rubric.id],
+        "configs": [
+            {
+                "config_name": "default",
+                "data_files": [{"split": name, "path": f"{name}.parquet"} for name in report.dataset],
+            }
+        ],
+    }
+    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _what(run: Run, settings: PairSettings, report: PairReport) -> str:
+    rubric = run.rubric
+    principles = "\n".join(
+        f"- **{principle.title}** (`{principle.id}`, {principle.scale})" for principle in rubric.principles
+    )
+    source = f" Source: {rubric.source}." if rubric.source else ""
+    return f"""# {rubric.title}: preference pairs
+
+{report.dataset.total():,} pairs of a chosen and a rejected {rubric.unit}, judged by the rubric `{rubric.id}` version {rubric.version}
+(content hash `{rubric.hash}`).{source} Made with prefkit {__version__}; manifest from rubric to dataset: `{report.manifest}`.
+Format: {settings.format}. Licence: {settings.licence}.
+
+{principles}
+"""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [" | ".join(head), " | ".join("---" for _ in head)]
+    lines += [
+        " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell).replace("|", "\\|") for cell in row)
+        for row in rows
+    ]
+    return "\n".join(f"| {line} |" for line in lines) + "\n"
+
+
+def _split_rows(pairs: Pairs) -> list[tuple[str, int, int]]:
+    prompt = pairs.collected.responses.prompt[pairs.at.chosen]
+    return [
+        (name, int((pairs.split == part).sum()), len(np.unique(prompt[pairs.split == part])))
+        for part, name in enumerate(SPLITS)
+        if (pairs.split == part).any()
+    ]
+
+
+def _checked(pairs: Pairs, settings: PairSettings) -> str:
+    """Say that no prompt and no near-duplicate stands on two sides, after looking."""
+    prompt = pairs.collected.responses.prompt[pairs.at.chosen]
+    used, first = np.unique(prompt, return_index=True)
+    side = pairs.split[first]
+    texts = [prompt_text(pairs.collected.prompts[index].messages) for index in used.tolist()]
+    same: dict[str, int] = {}
+    crossing = sum(same.setdefault(normalised(text), int(part)) != part for text, part in zip(texts, side, strict=True))
+    crossing += len(set(zip(prompt.tolist(), pairs.split.tolist(), strict=True))) - len(used)
+    near = find_near_duplicate_pairs(texts, threshold=settings.near_duplicates, seed=1)
+    crossing_near = int((side[near[:, 0]] != side[near[:, 1]]).sum()) if len(near) else 0
+    if crossing or crossing_near:
+        found = f"{crossing} prompts and {crossing_near} near-duplicates on two sides of the split"
+        raise RunError("the split", found, "none", "This is a bug of prefkit: please report it with your settings.")
+    return (
+        f"Checked after writing: no prompt stands in two splits, and no two prompts with a similarity (Jaccard of word pairs)"
+        f" of {settings.near_duplicates:g} or more do ({len(near):,} such pairs of prompts were found, each within one split).\n"
+    )
+
+
+def _annotator_rows(pairs: Pairs) -> list[tuple[str, str, int]]:
+    votes = Counter(name for voters in pairs.support.voters for name in voters)
+    names = pairs.collected.annotators
+    return [
+        (names[index], "model" if is_model(names[index]) else "person", count) for index, count in votes.most_common()
+    ]
+
+
+def _agreement(pairs: Pairs) -> str:
+    several = [row for row, voters in enumerate(pairs.support.voters) if len(voters) > 1]
+    if not several:
+        return "No pair has more than one annotator, so nothing is known here about how far annotators agree.\n"
+    share = pairs.support.overall[several]
+    unanimous = float((share == 1).mean())
+    return (
+        f"{len(several):,} pairs have two annotators or more; on {unanimous:.1%} of them all prefer the chosen side, and the mean"
+        f" share that does is {float(share.mean()):.1%}. The column `preferred` holds that share for each pair (a soft label).\n"
+    )
+
+
+def _selection(settings: PairSettings, report: PairReport) -> str:
+    words = STRATEGIES[settings.strategy].format(gap=settings.needed_gap, top=settings.top, votes=settings.min_votes)
+    rows: list[tuple[str, int]] = [(f"selected ({settings.strategy})", report.selected)]
+    rows += [(f"left out: {reason}", count) for reason, count in report.dropped.most_common()]
+    rows += [("kept", report.kept.total())]
+    judgements = ", ".join(f"{name} {count:,}" for name, count in report.judgements.items() if count)
+    options = ", ".join(f"{name} {value}" for name, value in msgspec.to_builtins(settings).items() if value is not None)
+    if settings.strategy == "comparisons":
+        test = "A test prompt has all its pairs."
+    else:
+        test = "A test prompt has one pair, that of the widest gap left: best against worst."
+    return (
+        f"Strategy `{settings.strategy}`: {words}; over annotators by {settings.aggregate}. {test}\n\n{_table(('pairs', 'count'), rows)}"
+        f"\nJudgements read: {judgements}.\n\nSettings: {options}.\n"
+    )
+
+
+def _length(lengths: npt.NDArray[np.int64]) -> str:
+    difference = lengths[:, 0] - lengths[:, 1]
+    decided = difference != 0
+    longer = float((difference[decided] > 0).mean()) if decided.any() else 0.5
+    rows = [
+        (name, *(f"{value:,.0f}" for value in (column.mean(), *np.percentile(column, (10, 50, 90)))))
+        for name, column in (("chosen", lengths[:, 0]), ("rejected", lengths[:, 1]))
+    ]
+    return (
+        _table(("characters", "mean", "10%", "median", "90%"), rows)
+        + f"\nThe longer response is the chosen one in {longer:.1%} of the pairs of unequal length: a reward model that only"
+        " preferred longer responses would score that much.\n"
+    )
+
+
+def _import_rows(run: Run) -> list[tuple[str, int, str, str]]:
+    return [
+        (
+            f"{entry.kind} from {entry.file}",
+            entry.rows,
+            ", ".join(f"{count:,} {name}" for name, count in entry.imported.items()) or "-",
+            ", ".join(f"{name}: {count:,}" for name, count in (*entry.rejected.items(), *entry.notes.items())) or "-",
+        )
+        for entry in run.info.imports
+    ]
+
+
+def _cleaning(run: Run, pairs: Pairs) -> str:
+    prompts = [pairs.collected.prompts[index] for index in np.unique(pairs.collected.responses.prompt[pairs.at.chosen])]
+    scrubbed = sum(prompt.scrubbed for prompt in prompts)
+    risk = sum(any(mark.startswith("risk:") for mark in prompt.marks) for prompt in prompts)
+    screened = "screen" in run.info.stages
+    return (
+        f"Identifying text was replaced by placeholders in {scrubbed:,} of {len(prompts):,} prompts (`prefkit scrub`)."
+        + (f" The risk screen marked {risk:,} of them." if screened else " No risk screen was run.")
+        + "\n"
+    )
+
+
+def _limits(run: Run, pairs: Pairs) -> str:
+    people = any(not is_model(name) for name in pairs.collected.annotators)
+    judged = "People judged at least some of the pairs." if people else "No person judged these pairs: only models did."
+    return f"""## Known limits
+
+- {judged} A rubric's scores are an opinion under instructions, not an outcome for a client.
+- Scrubbing is a net with holes; it is not anonymisation. Treat client speech as sensitive.
+- A gap is in the rubric's units and depends on who rated; scores under another rubric hash are not comparable.
+- A reward model can reach a high accuracy by telling policies apart. Evaluate with policies left out.
+- Not for clinical use, for diagnosing, or for deciding about a person.
+"""

@@ -1,0 +1,292 @@
+"""A run's records as arrays, for the arithmetic of pairs.
+
+Reads   prompts, responses, judgements of a run
+Gives   Collected: texts stay on disk (a response is known by where its line stands), scores are arrays
+
+Memory: about 250 bytes a response and 100 a rating, whatever the texts' length.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+import mmap
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from prefkit.durable import explained_disk_errors, read_lines
+from prefkit.errors import RunError
+from prefkit.records import Choice, Comparison, Judgement, Prompt, Rating, Response, Winner
+from prefkit.run import Run, not_a_record, read_parquet_records
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+WINS = {"a": 1.0, "tie": 0.5, "b": 0.0, None: math.nan}
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Complete ratings, a row for each annotator and response.
+
+    ``response`` and ``annotator`` [n] are indices; ``scores`` [n, principles] has no missing value.
+    """
+
+    response: Ints
+    annotator: Ints
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """Comparisons in the order shown: ``a``, ``b``, ``annotator`` [n] are indices; ``win`` [n] is 1 where ``a`` won, 0.5 for a tie.
+
+    ``principle_win`` [n, principles] is the same for each principle, NaN where it was not asked.
+    """
+
+    a: Ints
+    b: Ints
+    annotator: Ints
+    win: Floats
+    principle_win: Floats
+
+
+class Responses:
+    """The responses of a run by index: ids, prompts, policies in memory, texts on disk.
+
+    ``prompt`` and ``policy`` [n] are indices into the run's prompts and into ``policies``.
+    """
+
+    def __init__(self, run: Run, prompt_index: dict[str, int], progress: Callable[[int], None]) -> None:
+        self._decoder = msgspec.json.Decoder(Response)
+        self._path = run.file(Response)
+        if self._path is None:
+            remedy = f"Import some: prefkit import responses {run.path} FILE"
+            raise RunError(run.path, "no responses", "responses to prompts", remedy)
+        self._spool = None
+        if self._path.suffix == ".parquet":
+            self._spool = _as_jsonl(self._path, run.path)
+            self._path = Path(self._spool.name)
+        self.ids: list[str] = []
+        self.policies: list[str] = []
+        self.unknown_prompt = 0
+        prompts, policies, offsets = array.array("q"), array.array("q"), array.array("q")
+        policy_index: dict[str, int] = {}
+        for offset, line in _lines_with_offsets(self._path):
+            progress(len(line))
+            response = self._decode(line, len(self.ids) + self.unknown_prompt + 1)
+            prompt = prompt_index.get(response.prompt_id)
+            if prompt is None:
+                self.unknown_prompt += 1
+                continue
+            self.ids.append(response.id)
+            prompts.append(prompt)
+            policies.append(policy_index.setdefault(response.policy, len(policy_index)))
+            offsets.append(offset)
+        self.policies = list(policy_index)
+        self.prompt, self.policy = np.asarray(prompts, dtype=np.int64), np.asarray(policies, dtype=np.int64)
+        self._offsets = offsets
+        self._file = open(self._path, "rb")
+        empty = self._path.stat().st_size == 0
+        self._bytes: Any = b"" if empty else mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> Response:
+        start = self._offsets[index]
+        return self._decoder.decode(memoryview(self._bytes)[start : self._bytes.find(b"\n", start)])
+
+    def _decode(self, line: bytes, number: int) -> Response:
+        try:
+            return self._decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise not_a_record(f"{Path(self._path or '').name}:{number}", error, Response) from None
+
+
+def _lines_with_offsets(path: Path) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    for _, line in read_lines(path):
+        yield offset, line
+        offset += len(line)
+
+
+def _as_jsonl(path: Path, folder: Path) -> Any:
+    """A Parquet file of responses as temporary JSONL, so that a text can be found by where it stands."""
+    with explained_disk_errors(folder):
+        spool = tempfile.NamedTemporaryFile(dir=folder, prefix="responses-", suffix=".part")
+        for response in read_parquet_records(path, Response):
+            spool.write(msgspec.json.encode(response) + b"\n")
+        spool.flush()
+    return spool
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All that pairs are made of."""
+
+    prompts: Sequence[Prompt]
+    responses: Responses
+    annotators: Sequence[str]
+    ratings: Ratings
+    comparisons: Comparisons
+    counts: Counter[str]
+
+
+def collect(run: Run, progress: Callable[[int], None]) -> Collected:
+    """Read a run.
+
+    Args:
+        run: the run.
+        progress: called with bytes as they are read.
+
+    Raises:
+        RunError: there are no prompts, no responses or no judgements.
+        RecordError: a line is not a record.
+    """
+    prompts = list(run.prompts())
+    responses = Responses(run, {prompt.id: index for index, prompt in enumerate(prompts)}, progress)
+    reader = _JudgementReader(run, responses)
+    reader.read(progress)
+    return Collected(prompts, responses, list(reader.annotators), reader.ratings(), reader.comparisons(), reader.counts)
+
+
+class _JudgementReader:
+    def __init__(self, run: Run, responses: Responses) -> None:
+        self.run = run
+        self.principles = run.rubric.principle_ids
+        self.index = {name: number for number, name in enumerate(responses.ids)}
+        self.annotators: dict[str, int] = {}
+        self.counts: Counter[str] = Counter()
+        self._rated = (array.array("q"), array.array("q"), array.array("d"))
+        self._compared = (array.array("q"), array.array("q"), array.array("q"), array.array("d"), array.array("d"))
+        self._comparable: dict[str | None, frozenset[str]] = {}
+
+    def read(self, progress: Callable[[int], None]) -> None:
+        path = self.run.file(Judgement)
+        if path is None:
+            remedy = f"Import some: prefkit import judgements {self.run.path} FILE"
+            raise RunError(self.run.path, "no judgements", "ratings or comparisons", remedy)
+        take: dict[type, Callable[[Any], None]] = {
+            Rating: self._take_rating,
+            Comparison: self._take_comparison,
+            Choice: self._take_choice,
+        }
+        # One call for each thousand records keeps the bar's cost out of the loop.
+        size, every, count = path.stat().st_size, 1000, 0
+        for judgement in self.run.judgements():
+            take[type(judgement)](judgement)
+            count += 1
+            if count % every == 0:
+                progress(0)
+        progress(size)
+
+    def _asked(self, rubric: str | None) -> frozenset[str]:
+        if rubric not in self._comparable:
+            self._comparable[rubric] = self.run.comparable(rubric)
+        return self._comparable[rubric]
+
+    def _take_rating(self, rating: Rating) -> None:
+        self.counts["ratings"] += 1
+        index = self.index.get(rating.response_id)
+        asked = self._asked(rating.rubric)
+        if rating.failure is not None:
+            self.counts["ratings unreadable"] += 1
+        elif index is None:
+            self.counts["ratings of unknown responses"] += 1
+        elif not asked:
+            self.counts["ratings under another rubric"] += 1
+        else:
+            given = rating.scores if len(asked) == len(self.principles) else _only(rating.scores, asked)
+            scores = [given.get(name) for name in self.principles]
+            response, annotator, values = self._rated
+            response.append(index)
+            annotator.append(self.annotators.setdefault(rating.annotator, len(self.annotators)))
+            values.extend([math.nan if score is None else score for score in scores])
+
+    def _take_comparison(self, comparison: Comparison) -> None:
+        self.counts["comparisons"] += 1
+        if comparison.winner is None:
+            self.counts["comparisons unreadable"] += 1
+        elif comparison.rubric != self.run.info.rubric:
+            self.counts["comparisons under another rubric"] += 1
+        else:
+            self._compare(comparison.annotator, comparison.a, comparison.b, comparison.winner, comparison.principles)
+
+    def _take_choice(self, choice: Choice) -> None:
+        """The best of k counts as k-1 comparisons; which place is shown first is the place in the list."""
+        self.counts["choices"] += 1
+        if choice.best is None or not 0 <= choice.best < len(choice.responses):
+            self.counts["choices unreadable"] += 1
+        elif choice.rubric != self.run.info.rubric:
+            self.counts["choices under another rubric"] += 1
+        else:
+            for place, other in enumerate(choice.responses):
+                if place < choice.best:
+                    self._compare(choice.annotator, other, choice.responses[choice.best], "b", {})
+                elif place > choice.best:
+                    self._compare(choice.annotator, choice.responses[choice.best], other, "a", {})
+
+    def _compare(self, annotator: str, a: str, b: str, winner: Winner, principles: dict[str, Winner | None]) -> None:
+        left, right = self.index.get(a), self.index.get(b)
+        if left is None or right is None:
+            self.counts["comparisons of unknown responses"] += 1
+            return
+        first, second, who, win, named = self._compared
+        first.append(left)
+        second.append(right)
+        who.append(self.annotators.setdefault(annotator, len(self.annotators)))
+        win.append(WINS[winner])
+        named.extend(WINS[principles.get(name)] for name in self.principles)
+
+    def ratings(self) -> Ratings:
+        """The ratings, those of one annotator on one response merged (mean over repeats), incomplete ones left out."""
+        response, annotator, values = self._rated
+        ratings = Ratings(
+            np.asarray(response, dtype=np.int64),
+            np.asarray(annotator, dtype=np.int64),
+            np.asarray(values, dtype=np.float64).reshape(-1, len(self.principles)),
+        )
+        merged = _merge(ratings)
+        complete = ~np.isnan(merged.scores).any(axis=1)
+        self.counts["ratings incomplete"] += int((~complete).sum())
+        return Ratings(merged.response[complete], merged.annotator[complete], merged.scores[complete])
+
+    def comparisons(self) -> Comparisons:
+        first, second, who, win, named = self._compared
+        return Comparisons(
+            np.asarray(first, dtype=np.int64),
+            np.asarray(second, dtype=np.int64),
+            np.asarray(who, dtype=np.int64),
+            np.asarray(win, dtype=np.float64),
+            np.asarray(named, dtype=np.float64).reshape(-1, len(self.principles)),
+        )
+
+
+def _only(scores: dict[str, Any], asked: frozenset[str]) -> dict[str, Any]:
+    return {name: score for name, score in scores.items() if name in asked}
+
+
+def _merge(ratings: Ratings) -> Ratings:
+    """One row for each response and annotator: the mean over repeated answers to a principle, NaN where there is none."""
+    if not len(ratings.response):
+        return ratings
+    key = ratings.response * (int(ratings.annotator.max()) + 1) + ratings.annotator
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.diff(key[order], prepend=-1))
+    if len(starts) == len(key):
+        return Ratings(ratings.response[order], ratings.annotator[order], ratings.scores[order])
+    scores = ratings.scores[order]
+    answered = ~np.isnan(scores)
+    total = np.add.reduceat(np.where(answered, scores, 0.0), starts, axis=0)
+    count = np.add.reduceat(answered.astype(np.int64), starts, axis=0)
+    with np.errstate(invalid="ignore"):
+        means = np.where(count > 0, total / count, math.nan)
+    return Ratings(ratings.response[order][starts], ratings.annotator[order][starts], means)

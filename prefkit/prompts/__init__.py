@@ -1,0 +1,1 @@
+"""Prompts: from outside into the run folder, scrubbed, screened, without duplicates."""

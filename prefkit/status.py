@@ -1,0 +1,117 @@
+"""What a run holds, what is missing, and what comes next.
+
+Reads   all of a run's files, once each
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefkit.records import Comparison, Judgement, Prompt, Rating, Response
+from prefkit.run import Run
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a run in words and numbers."""
+
+    rubric: str
+    counts: dict[str, int]
+    lines: list[str]
+    missing: list[str]
+    next: str
+    stages: dict[str, Any] = field(default_factory=dict)
+
+
+def run_status(run: Run) -> Status:
+    """Count what is there and say what comes next.
+
+    Raises:
+        RecordError: a line of the run is not a record.
+    """
+    counts: Counter[str] = Counter()
+    lines, missing = [], []
+    prompts = {prompt.id: prompt for prompt in run.prompts()}
+    counts["prompts"] = len(prompts)
+    counts["prompts excluded"] = sum(prompt.excluded is not None for prompt in prompts.values())
+    counts["prompts scrubbed"] = sum(prompt.scrubbed for prompt in prompts.values())
+    lines.append(_line(run, Prompt, counts, "prompts", ("prompts excluded", "prompts scrubbed")))
+    policies: Counter[str] = Counter()
+    answered: set[str] = set()
+    responses: dict[str, bool] = {}
+    for response in run.responses():
+        policies[response.policy] += 1
+        answered.add(response.prompt_id)
+        responses[response.id] = False
+        counts["responses without text"] += response.text is None
+    counts["responses"] = len(responses)
+    counts["policies"] = len(policies)
+    lines.append(_line(run, Response, counts, "responses", ("policies", "responses without text")))
+    annotators: Counter[str] = Counter()
+    for judgement in run.judgements():
+        annotators[judgement.annotator] += 1
+        kind = (
+            "ratings"
+            if isinstance(judgement, Rating)
+            else "comparisons"
+            if isinstance(judgement, Comparison)
+            else "choices"
+        )
+        counts[kind] += 1
+        counts["judgements"] += 1
+        counts["judgements unreadable"] += judgement.failure is not None
+        counts["judgements under another rubric"] += judgement.rubric != run.info.rubric
+        if isinstance(judgement, Rating):
+            responses[judgement.response_id] = True
+    counts["annotators"] = len(annotators)
+    parts = (
+        "ratings",
+        "comparisons",
+        "choices",
+        "annotators",
+        "judgements unreadable",
+        "judgements under another rubric",
+    )
+    lines.append(_line(run, Judgement, counts, "judgements", parts))
+    if prompts and responses:
+        _miss(missing, "prompts without a response", len(prompts.keys() - answered))
+    if counts["ratings"]:
+        _miss(missing, "responses without a rating", sum(not rated for rated in responses.values()))
+    built = run.info.stages.get("build-pairs")
+    if built and (run.path / "pairs.parquet").exists():
+        counts["pairs"] = sum(built["kept"].values())
+        kept = ", ".join(f"{count:,} {split}" for split, count in built["kept"].items())
+        lines.append(f"pairs.parquet     {counts['pairs']:,} pairs ({kept}; {built['settings']['strategy']})")
+    if missing:
+        lines.append("missing           " + "; ".join(missing))
+    rubric = f"{run.rubric.id} version {run.rubric.version} ({run.info.rubric})"
+    return Status(rubric, dict(+counts), lines, missing, _next(run, counts), run.info.stages)
+
+
+def _line(run: Run, record: Any, counts: Counter[str], name: str, parts: tuple[str, ...]) -> str:
+    path = run.file(record)
+    if path is None:
+        return f"{name + '.jsonl':<17} -"
+    details = ", ".join(f"{counts[part]:,} {part.removeprefix(name + ' ')}" for part in parts if counts[part])
+    return f"{path.name:<17} {counts[name]:,}" + (f" ({details})" if details else "")
+
+
+def _miss(missing: list[str], words: str, count: int) -> None:
+    if count:
+        missing.append(f"{count:,} {words}")
+
+
+def _next(run: Run, counts: Counter[str]) -> str:
+    if not counts["prompts"]:
+        return f"prefkit import prompts {run.path} FILE"
+    if not counts["responses"]:
+        return f"prefkit import responses {run.path} FILE"
+    if not counts["judgements"]:
+        return f"prefkit import judgements {run.path} FILE"
+    if not counts["prompts scrubbed"]:
+        return f"prefkit scrub {run.path}, if the texts may name people; then prefkit build-pairs {run.path}"
+    if not counts["pairs"]:
+        return f"prefkit build-pairs {run.path}"
+    return f"prefkit pairs {run.path} --sample 5; then train on {run.path}/dataset"
