@@ -268,7 +268,7 @@ def read_parquet_records(path: Path, record: Any) -> Iterator[Any]:
     Raises:
         RecordError: a row is not such a record, or the file is not Parquet.
     """
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
     from pyarrow import ArrowInvalid
 
     number = 0

@@ -258,12 +258,11 @@ def _folder_rows(files: list[tuple[Path, str]], size: int, progress: Progress | 
 
 
 def _other_columns(path: Path, first: Path, found: list[str], expected: list[str]) -> InputError:
-    return InputError(
-        path,
-        f"the columns {', '.join(found)}",
-        f"those of {first.name}: {', '.join(expected)}",
-        "Import the files one by one, or put tables of one kind into the folder.",
-    )
+    new = [name for name in found if name not in expected]
+    lacking = [name for name in expected if name not in found]
+    differing = f"the column {new[0]!r}" if new else f"no column {lacking[0]!r}"
+    remedy = "Import the files one by one, or put tables of one kind into the folder."
+    return InputError(path, differing, f"the columns of {first.name}", remedy)
 
 
 def _hub_rows(name: str, split: str | None, progress: Progress | None) -> Iterator[Row]:

@@ -206,7 +206,10 @@ class _Importer:
         self.run, self.settings, self.spools, self.report, self.rejected = run, settings, spools, report, rejected
         self.principles = {principle.id: principle for principle in run.rubric.principles}
         self.prompts = {prompt.id: prompt for prompt in run.prompts()}
-        self.keys = {key: prompt.id for prompt in self.prompts.values() for key in prompt.keys}
+        self.keys: dict[str, str] = {}
+        for prompt in self.prompts.values():
+            for key in prompt.keys:
+                self._name(key, prompt.id)
         self.responses: dict[str, int] = {}
         self.by_policy: dict[tuple[str, str], list[str]] = {}
         self.response_keys: dict[str, str] = {}
@@ -216,6 +219,7 @@ class _Importer:
         self.judgements = {item.id: _answer(item) for item in run.judgements()}
         self.seen: set[str] = set()
         self.texts: dict[tuple[str, str], list[str | None]] = {}
+        self.first_detail: dict[str, str] = {}
         self.changed_prompts = False
         self.row: Row
 
@@ -274,15 +278,16 @@ class _Importer:
         if not draft.messages[-1].content.strip():
             raise Unfit("empty prompt")
         name = prompt_id(draft.messages, key if draft.distinct else None)
-        if key and self.keys.get(key, name) != name:
-            raise Unfit("the key names another prompt", f"{key!r}; --key-prefix keeps two sources apart")
         known_prompt = self.prompts.get(name)
         if known_prompt is None:
             self._count_new("prompts")
             known_prompt = Prompt(id=name, messages=draft.messages, topic=draft.topic)
         if key and key not in known_prompt.keys:
             known_prompt = msgspec.structs.replace(known_prompt, keys=(*known_prompt.keys, key))
-            self.keys[key] = name
+            if not self._name(key, name):
+                self._note(
+                    "a key names several prompts", f"{key!r}; rows that refer to it by this key will not be imported"
+                )
             self.seen.add(f"key {key}")
         if self.prompts.get(name) != known_prompt:
             self.prompts[name] = known_prompt
@@ -290,9 +295,18 @@ class _Importer:
         self._bring("prompts", name)
         return name
 
+    def _name(self, key: str, prompt: str) -> bool:
+        """Let a key name a prompt; False where it names another one already, and so from now on none."""
+        self.keys[key] = prompt if self.keys.get(key, prompt) == prompt else _SEVERAL
+        return self.keys[key] != _SEVERAL
+
     def _find_prompt(self, name: str) -> str:
-        key = self.settings.key_prefix + name
-        found = self.keys.get(key) or (name if name in self.prompts else None)
+        found = self.keys.get(self.settings.key_prefix + name)
+        if found == _SEVERAL:
+            raise Unfit(
+                "the key names several prompts", f"{name!r}; map prompt to the prompt's words, or use --key-prefix"
+            )
+        found = found or (name if name in self.prompts else None)
         if found is None:
             by_words = prompt_id((Message(role="user", content=name),))
             found = by_words if by_words in self.prompts else None
@@ -362,10 +376,13 @@ class _Importer:
     def _rating(self, draft: RatingDraft) -> None:
         response = self._find_response(draft.response)
         scores = {name: self._score(self.principles[name], value) for name, value in draft.scores.items()}
-        if draft.failure is None and all(score is None for score in scores.values()):
-            raise Unfit("no score in the row")
-        if draft.failure:
-            self._note("judgement kept without a score", draft.failure)
+        failure, reply = draft.failure, draft.reply
+        if failure is None and all(score is None for score in scores.values()):
+            if all(value in (None, "") for value in draft.scores.values()):
+                raise Unfit("no score in the row")
+            failure, reply = "no score within its scale", msgspec.json.encode(draft.scores, enc_hook=str).decode()
+        if failure:
+            self._note("judgement kept without a score", failure)
         question = ["rating", self.run.rubric.hash, response, sorted(draft.scores)]
         self._judgement(
             Rating(
@@ -374,8 +391,8 @@ class _Importer:
                 prompt_id=self.prompt_of[response],
                 rubric=self.run.rubric.hash,
                 sample=draft.sample,
-                failure=draft.failure,
-                reply=draft.reply,
+                failure=failure,
+                reply=reply,
                 response_id=response,
                 scores=scores,
             )
@@ -449,6 +466,7 @@ class _Importer:
 
     def _reject(self, reason: str, detail: str) -> None:
         self.report.rejected[reason] += 1
+        self.first_detail.setdefault(reason, detail)
         self._list(reason, detail, whole=True)
 
     def _note(self, reason: str, detail: str) -> None:
@@ -464,9 +482,10 @@ class _Importer:
     def nothing_imported(self) -> InputError:
         """The error for a file of which no row could be used: its commonest reason."""
         reason, count = self.report.rejected.most_common(1)[0]
+        detail = f" ({self.first_detail[reason]})" if self.first_detail[reason] else ""
         return InputError(
             f"{self.report.file}:{self.row.number if self.report.rows == 1 else f'1-{self.row.number}'}",
-            f"no row to import: {reason} ({count:,} of {self.report.rows:,} rows; read as {self.report.read_as})",
+            f"no row to import: {reason}{detail} in {count:,} of {self.report.rows:,} rows, read as {self.report.read_as}",
             "rows that fit this run",
             "Check the file, the mapping (--map, --set, --preset), and that prompts and responses were imported first.",
         )
@@ -481,6 +500,7 @@ class _Importer:
 
 
 _UNKNOWN = -1
+_SEVERAL = "several"
 
 
 def _position(texts: list[str | None], text: str | None) -> int:

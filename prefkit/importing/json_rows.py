@@ -146,7 +146,9 @@ def _elements(cursor: _Cursor) -> Iterator[Row]:
         value, odd = cursor.value(f"element {number:,}")
         if type(value) is not dict:
             if number == 1:
-                raise InputError(cursor.place(), f"an array that begins with {_kind(value)}", _RECORDS, _AS_RECORDS)
+                found = odd or f"an array that begins with {_kind(value)}"
+                remedy = "Give the values a name: jq -c '.[] | {text: .}' FILE > ROWS.jsonl"
+                raise InputError(cursor.place(), found, _RECORDS, remedy)
             odd = odd or f"{_kind(value)} instead of an object"
         yield broken_row(number, cursor.raw(), odd) if odd else Row(number, value)
         cursor.separate("]")
@@ -190,9 +192,10 @@ def _columns(path: Path, columns: dict[str, Any]) -> Iterator[Row]:
     """The rows of an object whose values are lists of one length."""
     names, values = list(columns), list(columns.values())
     if not columns or not all(isinstance(value, list) for value in values):
-        nested = columns and all(isinstance(value, dict) for value in values)
-        found = "an object of objects" if nested else f"a single object ({', '.join(names[:3]) or 'without keys'})"
-        raise InputError(path, found, _RECORDS, _AS_RECORDS)
+        if columns and all(isinstance(value, dict) for value in values):
+            raise InputError(path, "an object of objects", _RECORDS, _AS_RECORDS)
+        remedy = "If it is one row, put it in brackets; if the rows are inside it, take them out with jq."
+        raise InputError(path, f"a single object ({', '.join(names[:3]) or 'without keys'})", _RECORDS, remedy)
     if len(values) == 1 and values[0] and isinstance(values[0][0], dict):
         remedy = f'If they are rows, call it "data", or take them out: jq ".[{names[0]!a}]" FILE > ROWS.json'
         raise InputError(path, f"an object with one array of objects, {names[0]!a}", _RECORDS, remedy)
@@ -261,6 +264,8 @@ class _Cursor:
 
     def peek(self, after: str = "") -> str:
         """The next character that is not white space, "" at the end; or the one behind `after`, which comes next."""
+        if not after and (mark := self.text[self.at : self.at + 1]) > " ":
+            return mark
         while not (found := _solid.search(self.text, self.at + len(after))):
             self.at = self.at if after else len(self.text)
             if not self._more():

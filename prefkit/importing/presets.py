@@ -165,9 +165,9 @@ def _output(prompt: PromptDraft, values: Mapping[str, Any], side: str) -> Respon
 
 def pandalm(values: Mapping[str, Any], source: Source) -> list[Draft]:
     """PandaLM's test set: response1 and response2, annotator1 to annotator3 (1 or 2 won, 0 is a tie)."""
-    words = _needed(values, "instruction")
-    extra = str(values.get("input") or "").strip()
-    prompt = PromptDraft(_user(f"{words}\n\n{extra}" if extra else words), as_key(values.get("motivation_app")))
+    parts = (str(values.get(name) or "").strip() for name in ("instruction", "input"))
+    words = "\n\n".join(part for part in parts if part)
+    prompt = PromptDraft(_user(words), as_key(values.get("motivation_app")))
     first, _, second = str(values.get("cmp_key") or "response1_response2").partition("_")
     if any(values.get(f"response{side}") is None for side in (1, 2)):
         raise Unfit("no response")

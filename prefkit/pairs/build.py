@@ -26,7 +26,7 @@ from prefkit.pairs.select import Candidates, select, strongest
 from prefkit.pairs.settings import PairReport, PairSettings
 from prefkit.pairs.splits import SPLITS, TEST, split_prompts
 from prefkit.pairs.texts import longer_than, text_objections
-from prefkit.pairs.votes import Support, Votes, majority, support, votes_from_comparisons
+from prefkit.pairs.votes import ONE_ORDER, Support, Votes, majority, support, votes_from_comparisons
 from prefkit.records import prompt_text
 from prefkit.rubric import Rubric
 from prefkit.run import Run
@@ -122,6 +122,8 @@ def nothing_left(run: Run, report: PairReport) -> RunError:
         found += f" ({reason}: {count:,})"
     unusable = ", ".join(f"{name}: {count:,}" for name, count in report.judgements.items() if count and " " in name)
     remedy = "Try --strategy all, a smaller --min-gap, or see `prefkit status` for what the run holds."
+    if report.judgements[ONE_ORDER]:
+        remedy = f"--orders any takes a model's word from one order. {remedy}"
     if unusable:
         remedy = f"Judgements that could not be used: {unusable}. {remedy}"
     return RunError(run.path, found, "at least one pair", remedy)

@@ -43,7 +43,7 @@ def manifest(run: Run, settings: PairSettings) -> str:
 def write_pairs(file: BinaryIO, pairs: Pairs) -> None:
     """Write ``pairs.parquet``: the fields of ``PreferencePair`` as columns."""
     import pyarrow as pa
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
     writer = None
     for rows in _chunks(len(pairs.at)):
@@ -57,16 +57,22 @@ def write_pairs(file: BinaryIO, pairs: Pairs) -> None:
 def write_dataset(
     run: Run, pairs: Pairs, settings: PairSettings, report: PairReport, progress: Callable[[int], None]
 ) -> None:
-    """Write ``dataset/``: a Parquet file for each split that has pairs, and the card."""
+    """Write ``dataset/``: a Parquet file for each split that has pairs, and the card.
+
+    Pairs of responses whose texts the run does not know stay out of it; where it knows none, there is no dataset.
+    """
     lengths: list[tuple[int, int]] = []
     with replacing_folder(run.path / "dataset") as folder:
         for part, name in enumerate(SPLITS):
             rows = np.flatnonzero(pairs.split == part)
-            if len(rows):
-                report.dataset[name] = len(rows)
-                _write_split(folder / f"{name}.parquet", pairs, rows, settings, lengths, progress)
-        card = dataset_card(run, pairs, settings, report, np.asarray(lengths))
-        (folder / "README.md").write_text(card, encoding="utf-8")
+            count = _write_split(folder / f"{name}.parquet", pairs, rows, settings, lengths, progress)
+            if count:
+                report.dataset[name] = count
+        if lengths:
+            card = dataset_card(run, pairs, settings, report, np.asarray(lengths))
+            (folder / "README.md").write_text(card, encoding="utf-8")
+    if not lengths:
+        (run.path / "dataset").rmdir()
 
 
 def _chunks(count: int) -> Iterator[Any]:
@@ -81,15 +87,18 @@ def _write_split(
     settings: PairSettings,
     lengths: list[tuple[int, int]],
     progress: Callable[[int], None],
-) -> None:
+) -> int:
+    """Write a split's file and return how many rows; no file where there are none."""
     import pyarrow as pa
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
-    writer = None
+    writer, count = None, 0
     for chunk in _chunks(len(rows)):
-        these = rows[chunk]
-        chosen = [pairs.collected.responses[index].text or "" for index in pairs.at.chosen[these].tolist()]
-        rejected = [pairs.collected.responses[index].text or "" for index in pairs.at.rejected[these].tolist()]
+        these, chosen, rejected = _with_texts(pairs, rows[chunk])
+        progress(len(chunk))
+        if not len(these):
+            continue
+        count += len(these)
         lengths.extend(zip(map(len, chosen), map(len, rejected), strict=True))
         columns = {
             "conversational": _conversational,
@@ -102,9 +111,18 @@ def _write_split(
         table = pa.table(columns)
         writer = writer or parquet.ParquetWriter(path, table.schema, compression="zstd")
         writer.write_table(table)
-        progress(len(these))
     if writer:
         writer.close()
+    return count
+
+
+def _with_texts(pairs: Pairs, rows: Any) -> tuple[Any, list[str], list[str]]:
+    """The rows whose two texts are known, and the texts."""
+    responses = pairs.collected.responses
+    chosen = [responses[index].text for index in pairs.at.chosen[rows].tolist()]
+    rejected = [responses[index].text for index in pairs.at.rejected[rows].tolist()]
+    known = [at for at, (a, b) in enumerate(zip(chosen, rejected, strict=True)) if a is not None and b is not None]
+    return rows[known], [chosen[at] or "" for at in known], [rejected[at] or "" for at in known]
 
 
 def _conversational(pairs: Pairs, rows: Any, chosen: list[str], rejected: list[str]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from prefkit.errors import RunError
 from prefkit.pairs.collect import Responses
 from prefkit.pairs.select import Candidates
 
-NO_TEXT = "no response text in the run"
 EMPTY = "empty response"
 IDENTICAL = "identical texts"
 CUT_OFF = "cut-off copy"
@@ -44,7 +43,7 @@ def text_objections(
 def objection(
     chosen: str | None, rejected: str | None, near_identical: float, too_long: TooLong | None = None
 ) -> str | None:
-    """The first reason against a pair of these two texts, or None.
+    """The first reason against a pair of these two texts, or None; a text that is not known says nothing against it.
 
     >>> objection("Take a breath.", "take a  breath.", 0.95)
     'identical texts'
@@ -52,7 +51,7 @@ def objection(
     'cut-off copy'
     """
     if chosen is None or rejected is None:
-        return NO_TEXT
+        return None
     a, b = (" ".join(text.casefold().split()) for text in (chosen, rejected))
     if not a or not b:
         return EMPTY
