@@ -1,8 +1,9 @@
 """Files that survive a crash: replaced whole or not at all, appended a line at a time.
 
 ``replacing`` writes to ``NAME.part`` and renames it at the end, so that a reader sees the old file or the new one.
-``append_lines`` adds whole lines and takes them back if the disk fills up. ``drop_torn_line`` removes what a killed process
-left of a line. A reader (``read_lines``) takes no notice of a last line without its newline: it is not written yet.
+``append_lines`` adds whole lines and takes them back if the disk fills up. ``drop_torn_line`` removes what a killed
+process left of a line. A reader (``read_lines``) takes no notice of a last line without its newline: it is not
+written yet.
 """
 
 from __future__ import annotations
@@ -76,8 +77,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 def append_lines(path: Path, lines: Iterable[bytes]) -> int:
     """Append whole lines (each ending in a newline) and return how many.
 
-    When it fails, what was appended so far is taken back; when the process is killed, whole lines and at most one torn line
-    stay, and the same command completes them.
+    When it fails, what was appended so far is taken back; when the process is killed, whole lines and at most one
+    torn line stay, and the same command completes them.
     """
     count = 0
     with explained_disk_errors(path):

@@ -6,8 +6,8 @@
     ├── RecordError         a line of a run's own files
     └── RunError            the run folder: missing, locked, disk full, nothing to work on
 
-The command line prints these bare and exits with code 1. Anything else is a bug of ours and shows its traceback; a wrong
-argument from Python is a ``ValueError``.
+The command line prints these bare and exits with code 1. Anything else is a bug of ours and shows its traceback; a
+wrong argument from Python is a ``ValueError``.
 """
 
 from __future__ import annotations

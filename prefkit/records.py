@@ -8,9 +8,9 @@
       Choice          several responses as shown, which is best
     PreferencePair  prompt, chosen, rejected, by id, and who said so
 
-An id digests what was *asked*, never what was answered: it is known before a model or a person is asked, so a stage that
-is run again skips the ids that its output holds. A prompt's id digests the messages as they were imported; scrubbing
-later changes the words and keeps the id, so that importing the raw file again brings nothing back.
+An id digests what was *asked*, never what was answered: it is known before a model or a person is asked, so a stage
+that is run again skips the ids that its output holds. A prompt's id digests the messages as they were imported;
+scrubbing later changes the words and keeps the id, so that importing the raw file again brings nothing back.
 
 JSON in and out is msgspec's: it validates while it parses, at about a microsecond a record.
 """
@@ -42,8 +42,8 @@ class Message(Record, frozen=True, kw_only=True):
 class Prompt(Record, frozen=True, kw_only=True):
     """What a response answers.
 
-    ``keys`` are the names by which other files refer to it (``question_id``); ``excluded`` is the reason why later stages
-    pass over it; ``marks`` are findings that exclude nothing, such as ``risk:self-harm``.
+    ``keys`` are the names by which other files refer to it (``question_id``); ``excluded`` is the reason why later
+    stages pass over it; ``marks`` are findings that exclude nothing, such as ``risk:self-harm``.
     """
 
     id: str
@@ -72,8 +72,8 @@ class Response(Record, frozen=True, kw_only=True):
 class Judged(Record, frozen=True, kw_only=True):
     """What the three kinds of judgement share.
 
-    ``rubric`` is the content hash of the rubric that was shown, None where nobody knows it. ``failure`` says why a reply
-    could not be read; ``reply`` then keeps it, so that a better parser needs no new question.
+    ``rubric`` is the content hash of the rubric that was shown, None where nobody knows it. ``failure`` says why a
+    reply could not be read; ``reply`` then keeps it, so that a better parser needs no new question.
     """
 
     id: str
@@ -144,7 +144,8 @@ def digest(*parts: Any) -> str:
 
 
 def prompt_id(messages: Sequence[Message], key: str | None = None) -> str:
-    """The id of a prompt with these messages; ``key`` tells apart prompts of the same words, where a source has such."""
+    """The id of a prompt with these messages; ``key`` tells apart prompts of the same words, where a source has
+    such."""
     return digest("prompt", [(message.role, message.content) for message in messages], *([key] if key else []))
 
 

@@ -8,9 +8,9 @@
     pairs.parquet        written whole
     dataset/             written whole
 
-Any of the three JSONL files may be a Parquet file of the same columns instead; the ending says which. One process writes at
-a time: ``Run.writing`` holds the lock and first clears what a killed process left behind. ``run.json`` holds no time of day,
-so that the same commands give the same bytes.
+Any of the three JSONL files may be a Parquet file of the same columns instead; the ending says which. One process
+writes at a time: ``Run.writing`` holds the lock and first clears what a killed process left behind. ``run.json``
+holds no time of day, so that the same commands give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from prefkit.errors import RecordError, RunError
 from prefkit.records import Judgement, Prompt, Response
 from prefkit.rubric import Rubric
 
+Progress = Callable[[int], None]
 STEMS: dict[Any, str] = {Prompt: "prompts", Response: "responses", Judgement: "judgements"}
 
 
@@ -110,7 +111,8 @@ class Run:
         self.save()
 
     def comparable(self, rubric_hash: str | None) -> frozenset[str]:
-        """The principles of the rubric in use about which a judgement under ``rubric_hash`` was shown the same words."""
+        """The principles of the rubric in use about which a judgement under ``rubric_hash`` was shown the same
+        words."""
         if rubric_hash == self.info.rubric:
             return frozenset(self.rubric.principle_ids)
         if rubric_hash not in self.info.rubrics:
@@ -141,27 +143,29 @@ class Run:
         """
         return self._read(Prompt)
 
-    def responses(self) -> Iterator[Response]:
+    def responses(self, progress: Progress | None = None) -> Iterator[Response]:
         """The responses, in the order of their file.
 
         Raises:
             RecordError: a line is not a response.
         """
-        return self._read(Response)
+        return self._read(Response, progress)
 
-    def judgements(self) -> Iterator[Judgement]:
-        """The ratings, comparisons and choices, in the order of their file.
+    def judgements(self, progress: Progress | None = None) -> Iterator[Judgement]:
+        """The ratings, comparisons and choices, in the order of their file; ``progress`` is told the bytes read.
 
         Raises:
             RecordError: a line is not a judgement.
         """
-        return self._read(Judgement)
+        return self._read(Judgement, progress)
 
-    def _read(self, record: Any) -> Iterator[Any]:
+    def _read(self, record: Any, progress: Progress | None = None) -> Iterator[Any]:
         path = self.file(record)
         if path is None:
             return iter(())
-        return read_parquet_records(path, record) if path.suffix == ".parquet" else read_records(path, record)
+        if path.suffix == ".parquet":
+            return read_parquet_records(path, record)
+        return read_records(path, record, progress)
 
     @contextlib.contextmanager
     def writing(self, command: str) -> Iterator[None]:
@@ -178,7 +182,7 @@ class Run:
                 drop_torn_line(self._jsonl(record))
             yield
 
-    def replace(self, record: Any, records: Iterable[Prompt | Response]) -> int:
+    def replace(self, record: Any, records: Iterable[Prompt | Response | Judgement]) -> int:
         """Write the file of a type whole; return how many records."""
         count = 0
         with replacing(self._jsonl(record)) as file:
@@ -215,7 +219,8 @@ class Run:
         self.save()
 
     def record_stage(self, name: str, **facts: Any) -> None:
-        """Note in ``run.json`` how a stage ran: settings, counts, digests, the versions that could change its result."""
+        """Note in ``run.json`` how a stage ran: settings, counts, digests, the versions that could change its
+        result."""
         self.info.stages[name] = {"prefkit": __version__, **facts}
         self.save()
 
@@ -248,7 +253,7 @@ def _lock(folder: Path, command: str) -> Iterator[None]:
             lock.release()
 
 
-def read_records(path: Path, record: Any) -> Iterator[Any]:
+def read_records(path: Path, record: Any, progress: Progress | None = None) -> Iterator[Any]:
     """The records of a JSONL file, checked; memory does not grow with the file.
 
     Raises:
@@ -256,6 +261,8 @@ def read_records(path: Path, record: Any) -> Iterator[Any]:
     """
     decoder = msgspec.json.Decoder(record)
     for number, line in read_lines(path):
+        if progress:
+            progress(len(line))
         try:
             yield decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -268,8 +275,7 @@ def read_parquet_records(path: Path, record: Any) -> Iterator[Any]:
     Raises:
         RecordError: a row is not such a record, or the file is not Parquet.
     """
-    from pyarrow import parquet
-    from pyarrow import ArrowInvalid
+    from pyarrow import ArrowInvalid, parquet
 
     number = 0
     try:
@@ -293,6 +299,7 @@ def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def not_a_record(where: str, error: Exception, record: Any) -> RecordError:
+    """The error for a line that is not a record: msgspec's words with the place."""
     message, _, at = str(error).partition(" - at ")
     field = at.strip("`").removeprefix("$").lstrip(".")
     what = STEMS[record].removesuffix("s")

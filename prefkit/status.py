@@ -32,7 +32,8 @@ def run_status(run: Run) -> Status:
         RecordError: a line of the run is not a record.
     """
     counts: Counter[str] = Counter()
-    lines, missing = [], []
+    lines: list[str] = []
+    missing: list[str] = []
     prompts = {prompt.id: prompt for prompt in run.prompts()}
     counts["prompts"] = len(prompts)
     counts["prompts excluded"] = sum(prompt.excluded is not None for prompt in prompts.values())

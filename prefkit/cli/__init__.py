@@ -1,8 +1,8 @@
 """The command line: arguments in, one library call, a few lines out.
 
-A command's module is imported when the command is called, and heavy packages inside its function, so that ``prefkit --help``
-answers at once. What the user can mend is printed bare with exit code 1; wrong options are click's, exit code 2; a
-traceback is a bug.
+A command's module is imported when the command is called, and heavy packages inside its function, so that ``prefkit
+--help`` answers at once. What the user can mend is printed bare with exit code 1; wrong options are click's, exit
+code 2; a traceback is a bug.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class LazyGroup(click.Group):
 def cli() -> None:
     """Professional principles to preference data, preference data to better models.
 
-    A rubric says what better means. Each command reads the run folder, adds one kind of record, and can be stopped and run
-    again.
+    A rubric says what better means. Each command reads the run folder, adds one kind of record, and can be stopped
+    and run again.
 
     \b
         prefkit demo                                   see the whole way on a sample

@@ -11,7 +11,7 @@ import click
 from prefkit.cli.runs import RUN
 
 
-class Assignment(click.ParamType):
+class Assignment(click.ParamType[tuple[str, str]]):
     """``NAME=VALUE``."""
 
     name = "name=value"
@@ -112,7 +112,8 @@ def presets() -> None:
 def _import(kind: Any, path: Path, file: str, options: dict[str, Any]) -> None:
     from prefkit.cli.progress import Bars
     from prefkit.importing.files import source_size
-    from prefkit.importing.importer import ImportSettings, import_file
+    from prefkit.importing.importer import import_file
+    from prefkit.importing.resolver import ImportSettings
     from prefkit.run import Run
 
     run = Run(path)

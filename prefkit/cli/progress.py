@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 PATIENCE = 2.0
+REFRESH = 0.1
 
 
 class _Count(ProgressColumn):
@@ -38,7 +40,7 @@ class Bars:
         self._since = time.monotonic()
         self._started = False
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -48,26 +50,34 @@ class Bars:
             self._bars.stop()
 
     def open(self, title: str, total: int | None, unit: str) -> Callable[[int], None]:
-        """A new bar; the function that moves it takes how much more is done. The unit ``MB`` counts bytes."""
-        task = self._bars.add_task(title, total=total, unit=unit)
+        """A new bar; the function that moves it takes how much more is done. The unit ``MB`` counts bytes.
+
+        It may be called for every line of a large file: the bar is drawn ten times a second at most.
+        """
+        reach = self.open_absolute(title, total, unit)
+        done = 0
 
         def advance(more: int) -> None:
-            self._bars.advance(task, more)
-            self._show()
+            nonlocal done
+            done += more
+            reach(done)
 
         return advance
 
     def open_absolute(self, title: str, total: int | None, unit: str) -> Callable[[int], None]:
         """The same, for work that says how much is done in all."""
         task = self._bars.add_task(title, total=total, unit=unit)
+        due = 0.0
 
         def reach(done: int) -> None:
+            nonlocal due
+            now = time.monotonic()
+            if now < due and done != total:
+                return
+            due = now + REFRESH
             self._bars.update(task, completed=done)
-            self._show()
+            if not self._started and now - self._since > PATIENCE:
+                self._started = True
+                self._bars.start()
 
         return reach
-
-    def _show(self) -> None:
-        if not self._started and time.monotonic() - self._since > PATIENCE:
-            self._started = True
-            self._bars.start()

@@ -1,8 +1,9 @@
 """Columns to drafts: which column of a file means what, for files of any shape.
 
-A mapping says ``field: column``. It comes from flags (``--map prompt=question_id``), or from a small YAML file kept beside the
-data (``ratings.csv`` -> ``ratings.csv.mapping.yaml``), whose key ``set`` holds the fields that no column has
-(``set: {annotator: "llm:gpt-4o"}``). A field that is not mapped is looked for under its own name and a few usual ones.
+A mapping says ``field: column``. It comes from flags (``--map prompt=question_id``), or from a small YAML file kept
+beside the data (``ratings.csv`` -> ``ratings.csv.mapping.yaml``), whose key ``set`` holds the fields that no column
+has (``set: {annotator: "llm:gpt-4o"}``). A field that is not mapped is looked for under its own name and a few usual
+ones.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def _records(feed: _Feed, delimiter: str) -> Iterator[list[str] | str]:
             yield _quoting_fault(feed, str(fault))
             continue
         if feed.surrogates:
-            yield "a lone surrogate (half a character), which is not UTF-8"
+            yield "half a character (a lone surrogate), which UTF-8 cannot hold"
         elif cells:
             yield cells
 

@@ -3,87 +3,32 @@
 Reads   the file, row by row; the ids that the run holds
 Writes  prompts.jsonl (whole), responses.jsonl and judgements.jsonl (appended), rejects/KIND-FILE.jsonl, run.json
 
-Every row ends as imported or under one named reason in the rejects file, with its line. A score out of range is left out and
-listed, never clipped; a judgement that cannot be read is kept without a score. What the file brings is first written to a
-temporary file, so that a broken file changes nothing; importing the same file again adds only what is missing. An id
-that the run holds with another answer is a conflict, never a silent second answer: two policies under one name are
-noticed here.
-
-Memory: the ids of the run, about 400 bytes a record.
+Every row ends as imported or under one named reason in the rejects file, with its line. A score out of range is left
+out and listed, never clipped; a judgement that cannot be read is kept without a score. What the file brings is first
+written to a temporary file, so that a broken file changes nothing; importing the same file again adds only what is
+missing. An id that the run holds with another answer is a conflict, never a silent second answer: two policies under
+one name are noticed here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import math
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from prefkit.durable import PART, explained_disk_errors, replacing
-from prefkit.errors import InputError, RunError
-from prefkit.importing.columns import ColumnMapping, ColumnReader, Kind, as_key, load_mapping, resolve_columns
-from prefkit.importing.drafts import ComparisonDraft, Draft, PromptDraft, RatingDraft, ResponseDraft, Target, Unfit
+from prefkit.errors import InputError
+from prefkit.importing.columns import ColumnMapping, ColumnReader, Kind, load_mapping, resolve_columns
+from prefkit.importing.drafts import Draft
 from prefkit.importing.files import Row, read_rows, source_digest
 from prefkit.importing.presets import PRESETS, Preset, Source, find_preset
-from prefkit.records import (
-    Comparison,
-    Judgement,
-    Message,
-    Prompt,
-    Rating,
-    Response,
-    Score,
-    Winner,
-    digest,
-    is_annotator,
-    judgement_id,
-    prompt_id,
-    response_id,
-)
-from prefkit.rubric import Principle
+from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings, Resolver, Spool
+from prefkit.records import Judgement, Response
 from prefkit.run import Import, Run
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportSettings:
-    """How a file is read."""
-
-    preset: str | None = None
-    """A preset's name, ``none`` for columns only, or None to know the shape by its columns."""
-    mapping: Path | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-    constants: Mapping[str, str] = field(default_factory=dict)
-    key_prefix: str = ""
-    """Put before every key of this file, where two sources number their prompts alike."""
-    keep_out_of_range: bool = False
-    skip_broken: bool = False
-    format: str | None = None
-    sheet: str | None = None
-    split: str | None = None
-
-
-@dataclass
-class ImportReport:
-    """Where the rows of a file went."""
-
-    file: str
-    read_as: str
-    rows: int = 0
-    rows_imported: int = 0
-    imported: Counter[str] = field(default_factory=Counter)
-    """Records and scores that the file brought and the run now holds, new or from before."""
-    new: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    """Rows that brought nothing, by reason. ``rows == rows_imported + sum(rejected)``."""
-    notes: Counter[str] = field(default_factory=Counter)
-    """Parts of rows: scores left out, judgements kept without a score."""
-    rejects: Path | None = None
 
 
 def import_file(
@@ -108,12 +53,12 @@ def import_file(
             rejects.parent.mkdir(exist_ok=True)
         report = ImportReport(name, read_as, rejects=rejects)
         with replacing(rejects) as rejected:
-            importer = _Importer(run, settings, spools, report, rejected)
+            resolver = Resolver(run, settings, spools, report, rejected)
             for row in rows:
-                importer.take(row, reader)
-            if not report.rows_imported and report.rejected.total() > report.rejected[_REPEATED]:
-                raise importer.nothing_imported()
-            importer.commit()
+                resolver.take(row, reader)
+            if not report.rows_imported and report.rejected.total() > report.rejected[REPEATED]:
+                raise resolver.nothing_imported()
+            resolver.commit()
         if not rejects.stat().st_size:
             rejects.unlink()
             report.rejects = None
@@ -169,377 +114,13 @@ def _preset(kind: Kind, file: str, first: Row, settings: ImportSettings, *, mapp
     return PRESETS[settings.preset]
 
 
-@dataclass
-class _Spool:
-    """What a file brings for one of the run's files, on disk until the whole file is read."""
-
-    path: Path
-    file: BinaryIO
-
-    def lines(self) -> Iterator[bytes]:
-        self.file.flush()
-        with open(self.path, "rb") as file:
-            yield from file
-
-
 @contextlib.contextmanager
-def _spools(run: Run) -> Iterator[dict[Any, _Spool]]:
+def _spools(run: Run) -> Iterator[dict[Any, Spool]]:
     with contextlib.ExitStack() as stack:
         spools = {}
         for record, name in ((Response, "responses"), (Judgement, "judgements")):
             path = run.path / f"new-{name}{PART}"
             stack.callback(path.unlink, missing_ok=True)
             stack.enter_context(explained_disk_errors(path))
-            spools[record] = _Spool(path, stack.enter_context(open(path, "wb")))
+            spools[record] = Spool(path, stack.enter_context(open(path, "wb")))
         yield spools
-
-
-_REPEATED = "repeats an earlier row"
-
-
-class _Importer:
-    """Drafts to records: ids, references, conflicts, counts."""
-
-    def __init__(
-        self, run: Run, settings: ImportSettings, spools: dict[Any, _Spool], report: ImportReport, rejected: BinaryIO
-    ) -> None:
-        self.run, self.settings, self.spools, self.report, self.rejected = run, settings, spools, report, rejected
-        self.principles = {principle.id: principle for principle in run.rubric.principles}
-        self.prompts = {prompt.id: prompt for prompt in run.prompts()}
-        self.keys: dict[str, str] = {}
-        for prompt in self.prompts.values():
-            for key in prompt.keys:
-                self._name(key, prompt.id)
-        self.responses: dict[str, int] = {}
-        self.by_policy: dict[tuple[str, str], list[str]] = {}
-        self.response_keys: dict[str, str] = {}
-        self.prompt_of: dict[str, str] = {}
-        for response in run.responses():
-            self._index(response)
-        self.judgements = {item.id: _answer(item) for item in run.judgements()}
-        self.seen: set[str] = set()
-        self.texts: dict[tuple[str, str], list[str | None]] = {}
-        self.first_detail: dict[str, str] = {}
-        self.changed_prompts = False
-        self.row: Row
-
-    def take(self, row: Row, reader: Callable[[Mapping[str, Any]], list[Draft]]) -> None:
-        """Import one row, or reject it under a reason."""
-        self.row = row
-        self.report.rows += 1
-        if row.broken and not self.settings.skip_broken:
-            remedy = "Mend the row, or pass --skip-broken to leave such rows out; they are listed in rejects/."
-            raise InputError(f"{self.report.file}:{row.number}", row.broken, "a whole row", remedy)
-        if row.broken:
-            self._reject("broken row", row.broken)
-            return
-        try:
-            drafts = reader(row.values)
-        except Unfit as unfit:
-            self._reject(unfit.reason, unfit.detail)
-            return
-        fresh, unfit = 0, []
-        for draft in drafts:
-            try:
-                fresh += self._take_draft(draft)
-            except Unfit as reason:
-                unfit.append(reason)
-        if len(unfit) < len(drafts):
-            for reason in unfit:
-                self._note(f"part of a row: {reason.reason}", reason.detail)
-            if fresh:
-                self.report.rows_imported += 1
-            else:
-                self._reject(_REPEATED, "")
-        else:
-            self._reject(*((unfit[0].reason, unfit[0].detail) if unfit else ("nothing in the row", "")))
-
-    def _take_draft(self, draft: Draft) -> bool:
-        """Add a draft's records; whether the file brought any of them for the first time."""
-        before = len(self.seen)
-        if isinstance(draft, PromptDraft):
-            self._prompt(draft)
-        elif isinstance(draft, ResponseDraft):
-            self._response(draft)
-        elif isinstance(draft, RatingDraft):
-            self._rating(draft)
-        else:
-            self._comparison(draft)
-        return len(self.seen) > before
-
-    def _prompt(self, draft: PromptDraft) -> str:
-        key = self.settings.key_prefix + draft.key if draft.key else None
-        if draft.distinct and key in self.keys:
-            known = self.keys[key]
-            if self.prompts[known].messages != draft.messages and not self.prompts[known].scrubbed:
-                self._note("other words under a known key: the first kept", f"key {key}")
-            self._bring("prompts", known)
-            return known
-        if not draft.messages[-1].content.strip():
-            raise Unfit("empty prompt")
-        name = prompt_id(draft.messages, key if draft.distinct else None)
-        known_prompt = self.prompts.get(name)
-        if known_prompt is None:
-            self._count_new("prompts")
-            known_prompt = Prompt(id=name, messages=draft.messages, topic=draft.topic)
-        if key and key not in known_prompt.keys:
-            known_prompt = msgspec.structs.replace(known_prompt, keys=(*known_prompt.keys, key))
-            if not self._name(key, name):
-                self._note(
-                    "a key names several prompts", f"{key!r}; rows that refer to it by this key will not be imported"
-                )
-            self.seen.add(f"key {key}")
-        if self.prompts.get(name) != known_prompt:
-            self.prompts[name] = known_prompt
-            self.changed_prompts = True
-        self._bring("prompts", name)
-        return name
-
-    def _name(self, key: str, prompt: str) -> bool:
-        """Let a key name a prompt; False where it names another one already, and so from now on none."""
-        self.keys[key] = prompt if self.keys.get(key, prompt) == prompt else _SEVERAL
-        return self.keys[key] != _SEVERAL
-
-    def _find_prompt(self, name: str) -> str:
-        found = self.keys.get(self.settings.key_prefix + name)
-        if found == _SEVERAL:
-            raise Unfit(
-                "the key names several prompts", f"{name!r}; map prompt to the prompt's words, or use --key-prefix"
-            )
-        found = found or (name if name in self.prompts else None)
-        if found is None:
-            by_words = prompt_id((Message(role="user", content=name),))
-            found = by_words if by_words in self.prompts else None
-        if found is None:
-            raise Unfit("unknown prompt", f"{name[:80]!r} is no key, id or text of a prompt of this run")
-        return found
-
-    def _response(self, draft: ResponseDraft) -> str:
-        prompt = (
-            self._prompt(draft.prompt) if isinstance(draft.prompt, PromptDraft) else self._find_prompt(draft.prompt)
-        )
-        texts = self.texts.setdefault((prompt, draft.policy), [])
-        sample = draft.sample if draft.sample is not None else _position(texts, draft.text)
-        name = response_id(prompt, draft.policy, draft.sampling, sample)
-        known = self.responses.get(name)
-        if known is None:
-            response = Response(
-                id=name,
-                prompt_id=prompt,
-                policy=draft.policy,
-                text=draft.text,
-                sample=sample,
-                sampling=dict(draft.sampling),
-                finish=draft.finish,
-                keys=(draft.key,) if draft.key else (),
-            )
-            self._index(response)
-            self._write(Response, response)
-            self._count_new("responses")
-        elif known not in (_UNKNOWN, _text_digest(draft.text)) and draft.text is not None:
-            raise Unfit(
-                "another response stands under this policy",
-                f"{draft.policy!r} has answered this prompt otherwise; is this another policy? --set policy=NAME",
-            )
-        if draft.note:
-            self._note("policy named by the file, not by the row", draft.note)
-        self._bring("responses", name)
-        return name
-
-    def _index(self, response: Response) -> None:
-        self.responses[response.id] = _UNKNOWN if response.scrubbed else _text_digest(response.text)
-        self.by_policy.setdefault((response.prompt_id, response.policy), []).append(response.id)
-        self.prompt_of[response.id] = response.prompt_id
-        for key in response.keys:
-            self.response_keys[key] = response.id
-
-    def _find_response(self, target: Target) -> str:
-        if isinstance(target, ResponseDraft):
-            return self._response(target)
-        if target.key is not None:
-            found = self.response_keys.get(target.key) or (target.key if target.key in self.responses else None)
-            if found is None:
-                raise Unfit("unknown response", f"{target.key[:80]!r} is no key or id of a response of this run")
-            return found
-        if target.prompt is None or target.policy is None:
-            raise Unfit("no response named", "a judgement needs a response, or a prompt and a policy")
-        prompt = self._find_prompt(target.prompt)
-        samples = self.by_policy.get((prompt, target.policy), [])
-        if target.sample is not None:
-            samples = [name for name in samples if name == response_id(prompt, target.policy, None, target.sample)]
-        if not samples:
-            raise Unfit("unknown response", f"no response of {target.policy!r} to this prompt")
-        if len(samples) > 1:
-            raise Unfit("several responses fit", f"{target.policy!r} has {len(samples)}; map sample or response")
-        return samples[0]
-
-    def _rating(self, draft: RatingDraft) -> None:
-        response = self._find_response(draft.response)
-        scores = {name: self._score(self.principles[name], value) for name, value in draft.scores.items()}
-        failure, reply = draft.failure, draft.reply
-        if failure is None and all(score is None for score in scores.values()):
-            if all(value in (None, "") for value in draft.scores.values()):
-                raise Unfit("no score in the row")
-            failure, reply = "no score within its scale", msgspec.json.encode(draft.scores, enc_hook=str).decode()
-        if failure:
-            self._note("judgement kept without a score", failure)
-        question = ["rating", self.run.rubric.hash, response, sorted(draft.scores)]
-        self._judgement(
-            Rating(
-                id=judgement_id(self._annotator(draft.annotator), question, draft.sample),
-                annotator=draft.annotator,
-                prompt_id=self.prompt_of[response],
-                rubric=self.run.rubric.hash,
-                sample=draft.sample,
-                failure=failure,
-                reply=reply,
-                response_id=response,
-                scores=scores,
-            )
-        )
-        self.report.imported["scores"] += sum(score is not None for score in scores.values())
-
-    def _score(self, principle: Principle, value: Any) -> Score | None:
-        score = _as_score(principle, value)
-        if score is None:
-            self._note("score missing" if value in (None, "") else "score not a number", f"{principle.id}: {value!r}")
-        elif not principle.scale.holds(score):
-            kept = self.settings.keep_out_of_range
-            self._note(
-                "score out of range, kept" if kept else "score out of range, left out",
-                f"{principle.id}: {score:g}; expected {principle.scale}",
-            )
-            return score if kept else None
-        return score
-
-    def _comparison(self, draft: ComparisonDraft) -> None:
-        a, b = self._find_response(draft.a), self._find_response(draft.b)
-        if self.prompt_of[a] != self.prompt_of[b]:
-            raise Unfit("the two responses answer different prompts")
-        if a == b:
-            raise Unfit("a response compared with itself")
-        if draft.winner is None and draft.failure is None:
-            raise Unfit("no winner")
-        question = ["comparison", self.run.rubric.hash, a, b, sorted(draft.principles)]
-        self._judgement(
-            Comparison(
-                id=judgement_id(self._annotator(draft.annotator), question, draft.sample),
-                annotator=draft.annotator,
-                prompt_id=self.prompt_of[a],
-                rubric=self.run.rubric.hash,
-                sample=draft.sample,
-                failure=draft.failure,
-                reply=draft.reply,
-                a=a,
-                b=b,
-                winner=draft.winner,
-                principles=dict(draft.principles),
-                preference=draft.preference,
-            )
-        )
-
-    def _annotator(self, name: str) -> str:
-        if not is_annotator(name):
-            raise Unfit("annotator is not llm:NAME or human:NAME", f"{name!r}; --set annotator=... gives all rows one")
-        return name
-
-    def _judgement(self, judgement: Rating | Comparison) -> None:
-        known = self.judgements.get(judgement.id)
-        if known is None:
-            self.judgements[judgement.id] = _answer(judgement)
-            self._write(Judgement, judgement)
-            self._count_new("judgements")
-        elif known != _answer(judgement):
-            raise Unfit("answered differently before", f"{judgement.annotator} on the same question; the first is kept")
-        self._bring("judgements", judgement.id)
-
-    def _write(self, record: Any, item: Response | Rating | Comparison) -> None:
-        self.spools[record].file.write(msgspec.json.encode(item) + b"\n")
-
-    def _bring(self, kind: str, name: str) -> None:
-        if name not in self.seen:
-            self.seen.add(name)
-            self.report.imported[kind] += 1
-
-    def _count_new(self, kind: str) -> None:
-        self.report.new[kind] += 1
-
-    def _reject(self, reason: str, detail: str) -> None:
-        self.report.rejected[reason] += 1
-        self.first_detail.setdefault(reason, detail)
-        self._list(reason, detail, whole=True)
-
-    def _note(self, reason: str, detail: str) -> None:
-        self.report.notes[reason] += 1
-        self._list(reason, detail, whole=False)
-
-    def _list(self, reason: str, detail: str, *, whole: bool) -> None:
-        entry = {"line": self.row.number, "reason": reason, "detail": detail, "rest_imported": not whole}
-        if whole:
-            entry["values"] = self.row.values
-        self.rejected.write(msgspec.json.encode(entry, enc_hook=str) + b"\n")
-
-    def nothing_imported(self) -> InputError:
-        """The error for a file of which no row could be used: its commonest reason."""
-        reason, count = self.report.rejected.most_common(1)[0]
-        detail = f" ({self.first_detail[reason]})" if self.first_detail[reason] else ""
-        return InputError(
-            f"{self.report.file}:{self.row.number if self.report.rows == 1 else f'1-{self.row.number}'}",
-            f"no row to import: {reason}{detail} in {count:,} of {self.report.rows:,} rows, read as {self.report.read_as}",
-            "rows that fit this run",
-            "Check the file, the mapping (--map, --set, --preset), and that prompts and responses were imported first.",
-        )
-
-    def commit(self) -> None:
-        """Write what the file brought into the run: prompts, then responses, then judgements."""
-        if self.changed_prompts:
-            self.run.replace(Prompt, self.prompts.values())
-        for record, spool in self.spools.items():
-            if spool.file.tell():
-                self.run.append(record, spool.lines())
-
-
-_UNKNOWN = -1
-_SEVERAL = "several"
-
-
-def _position(texts: list[str | None], text: str | None) -> int:
-    """The number of a policy's answer among its different answers to one prompt in this file."""
-    if text not in texts:
-        texts.append(text)
-    return texts.index(text)
-
-
-def _text_digest(text: str | None) -> int:
-    return int(digest(text)[:15], 16)
-
-
-def _answer(judgement: Judgement) -> int:
-    """A digest of what was answered, without what was asked."""
-    if isinstance(judgement, Rating):
-        said: Any = judgement.scores
-    elif isinstance(judgement, Comparison):
-        said = (judgement.winner, judgement.principles, judgement.preference)
-    else:
-        said = judgement.best
-    return int(digest(said, judgement.failure, judgement.reply)[:15], 16)
-
-
-def _as_score(principle: Principle, value: Any) -> Score | None:
-    """A cell as a score: a number, a text that is one, or the name of a level. None where it is none of these."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, str):
-        levels = {
-            level.casefold(): score
-            for level, score in zip(principle.scale.levels, principle.scale.values(), strict=False)
-        }
-        if value.strip().casefold() in levels:
-            return levels[value.strip().casefold()]
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    if not math.isfinite(number):
-        return None
-    return int(number) if number.is_integer() else number

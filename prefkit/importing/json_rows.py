@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from prefkit.errors import InputError
+from prefkit.importing.disguises import encoding_fault, nul_fault
 from prefkit.importing.opening import (
     MAX_LINE,
     MAX_RAW,
@@ -29,9 +30,7 @@ from prefkit.importing.opening import (
     Row,
     broken_row,
     decode_line,
-    encoding_fault,
     lines,
-    nul_fault,
     text_blocks,
 )
 
@@ -66,7 +65,7 @@ def read_json_lines(path: Path, progress: Progress | None) -> Iterator[Row]:
             _check_json_lines(f"{path}:{number}", line.strip(), values)
             first = False
         if odd:
-            found = explain_json(decode_line(path, number, line)[0]) or found
+            found = explain_json(decode_line(path, number, line)[0].rstrip("\r\n")) or found
         if not found and isinstance(values, dict):
             yield Row(number, values)
         else:
@@ -107,14 +106,18 @@ def explain_json(text: str) -> str | None:
     try:
         _encode(json.loads(text, parse_constant=constant, parse_float=number, object_pairs_hook=members))
     except json.JSONDecodeError as fault:
-        return f"text that is not JSON ({fault.msg}, column {fault.colno:,})"
+        return f"text that is not JSON ({_words(fault)}, column {fault.colno:,})"
     except RecursionError:
         return "values nested too deep"
     except UnicodeEncodeError:
-        return "a lone surrogate (half a character), which is not UTF-8"
+        return "half a character (a lone surrogate), which UTF-8 cannot hold"
     except ValueError:
         return "a whole number of more than 4,300 digits"
     return faults[0] if faults else None
+
+
+def _words(fault: json.JSONDecodeError) -> str:
+    return fault.msg.removesuffix(" at").removesuffix(" starting")
 
 
 def _kind(value: object) -> str:
@@ -197,7 +200,9 @@ def _columns(path: Path, columns: dict[str, Any]) -> Iterator[Row]:
         remedy = "If it is one row, put it in brackets; if the rows are inside it, take them out with jq."
         raise InputError(path, f"a single object ({', '.join(names[:3]) or 'without keys'})", _RECORDS, remedy)
     if len(values) == 1 and values[0] and isinstance(values[0][0], dict):
-        remedy = f'If they are rows, call it "data", or take them out: jq ".[{names[0]!a}]" FILE > ROWS.json'
+        remedy = (
+            f"""If they are rows, call it "data", or take them out: jq '.[{json.dumps(names[0])}]' FILE > ROWS.json"""
+        )
         raise InputError(path, f"an object with one array of objects, {names[0]!a}", _RECORDS, remedy)
     if odd := next((name for name in names if len(columns[name]) != len(values[0])), None):
         found = f"{len(values[0]):,} values under {names[0]!a} and {len(columns[odd]):,} under {odd!a}"
@@ -216,6 +221,7 @@ class _Cursor:
         self.text, self.at = "", 0
         self.line = 1  # of the window's first character
         self.began = 0  # where the last value did
+        self.decoded = 0  # bytes
         self.rest = b""  # the first bytes of a character that goes on in the next block
         self.odd = False
         self.scan = json.JSONDecoder(parse_constant=self._constant, parse_float=self._number).raw_decode
@@ -249,11 +255,14 @@ class _Cursor:
 
     def _decoded(self, data: bytes, before: list[str]) -> str:
         try:
-            return data.decode("utf-8", "surrogatepass")
+            text = data.decode("utf-8", "surrogatepass")
         except UnicodeDecodeError as fault:
-            line = data.rfind(b"\n", 0, fault.start) + 1
             number = self._line_of(before, data, fault.start)
-            raise encoding_fault(self.path, number, data[line : fault.start + MAX_RAW], fault.start - line) from None
+            place = f"byte {self.decoded + fault.start + 1:,} of the file"
+            raise encoding_fault(self.path, number, data, fault.start, place) from None
+
+        self.decoded += len(data)
+        return text
 
     def _line_of(self, before: list[str], data: bytes, position: int) -> int:
         return self.line + sum(part.count("\n") for part in before) + data.count(b"\n", 0, position)
@@ -311,7 +320,7 @@ class _Cursor:
                     remedy = "Look for a quote or a bracket that is never closed."
                     raise InputError(self.place(), found, "smaller values", remedy) from None
                 if not cut or not self._more():
-                    raise self._not_json(fault.msg, position, what) from None
+                    raise self._not_json(_words(fault), position, what) from None
                 continue
             except (RecursionError, ValueError) as fault:
                 deep = isinstance(fault, RecursionError)

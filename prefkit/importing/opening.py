@@ -1,4 +1,4 @@
-"""Open a foreign file: its rows' type, what the bytes really are, unpacking, encodings, lines.
+"""Open a foreign file: what a row is, unpacking, decoding, lines.
 
 Reads   one file's bytes, through gzip, bzip2 or xz where the ending says so
 Gives   blocks or lines of UTF-8 text; an InputError with the line where that cannot be
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from prefkit.errors import InputError
+from prefkit.importing.disguises import check_disguise, describe, encoding_fault, nul_fault
 
 MAX_LINE = 32 * 2**20  # bytes; a line, a field, an element of a JSON array
 MAX_RAW = 2_000  # characters of a broken row that are kept
@@ -133,54 +134,6 @@ def one_line(fault: BaseException) -> str:
     return (text or type(fault).__name__)[:200].rstrip(".: ")
 
 
-_SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
-    (b"\x1f\x8b\x08", "gzip data", "Rename it so that it ends in .gz, or unpack it with gunzip."),
-    (b"\xfd7zXZ\0", "xz data", "Rename it so that it ends in .xz, or unpack it with unxz."),
-    (b"\x28\xb5\x2f\xfd", "Zstandard data", "Unpack it with zstd -d."),
-    (b"PAR1\x15", "a Parquet file", "Add --format parquet, or rename it."),
-    (b"ARROW1\0\0", "an Arrow file", "Save it as Parquet."),
-    (b"PK\x03\x04", "a zip archive, as .xlsx is one", "Add --format xlsx if it is a workbook; otherwise unzip it."),
-    (
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-        "an old or password-protected Office file",
-        "Add --format xls, or save it as CSV.",
-    ),
-    (b"%PDF-", "a PDF", "Export the table itself, as CSV or JSON."),
-    (b"SQLite format 3\0", "an SQLite database", "Export the table: sqlite3 -header -csv FILE 'select * from TABLE'."),
-    (b"{\\rtf", "a rich text document", "Save it as plain text."),
-    (
-        b"version https://git-lfs.github.com/",
-        "a Git LFS pointer instead of the data",
-        "Fetch the file itself: git lfs pull.",
-    ),
-)
-_HTML = (b"<!doctype", b"<html", b"<head", b"<body", b"<table", b"<meta", b"<script", b"<div", b"<style")
-
-
-def disguise(head: bytes) -> tuple[str, str] | None:
-    """What a file's first bytes are known to be, other than text of ours, and what to do about it."""
-    for signature, name, remedy in _SIGNATURES:
-        if head.startswith(signature):
-            return name, remedy
-    if head.startswith(b"BZh") and head[4:10] == b"1AY&SY":
-        return "bzip2 data", "Rename it so that it ends in .bz2, or unpack it with bunzip2."
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if start.startswith(_HTML):
-        return "an HTML page", "It may be a login or an error page: open it in a browser, and download the file itself."
-    if start.startswith(b"<?xml"):
-        return "XML", "Export it as CSV, JSON or .xlsx."
-    for mark, encoding in ((b"\xff\xfe\0\0", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16")):
-        if head.startswith(mark):
-            return f"{encoding} text (its byte order mark stands at the start)", _iconv(encoding)
-    return None
-
-
-def check_disguise(path: Path, head: bytes, expected: str) -> None:
-    """Raise an InputError where a file begins like something else than its ending says."""
-    if known := disguise(head):
-        raise InputError(path, known[0], expected, known[1])
-
-
 def blocks(path: Path, progress: Progress | None) -> Iterator[bytes]:
     """The bytes of a file, unpacked, a block at a time; `progress` hears of the bytes read from the disk."""
     unpack = UNPACK.get(path.suffix.lower())
@@ -214,14 +167,9 @@ def _read_block(path: Path, stream: IO[bytes], packed: IO[bytes], given: int) ->
             found = f"{kind} data that is damaged after {given:,} unpacked bytes ({one_line(fault)})"
             raise InputError(path, found, "a whole file", "Fetch it again.") from None
         packed.seek(0)
-        head = packed.read(64)
-        found = (disguise(head) or (f"something else than {kind} data, beginning {head[:16]!r}", ""))[0]
-        raise InputError(
-            path,
-            found,
-            f"{kind} data, as the name says",
-            f"Drop {kind} from the name if it is not packed, or fetch it again.",
-        ) from None
+        found, _ = describe(packed.read(256))
+        remedy = f"Drop {kind} from the name if it is not packed; otherwise fetch it again."
+        raise InputError(path, found, f"{kind} data, as the name says", remedy) from None
 
 
 def text_blocks(path: Path, expected: str, progress: Progress | None) -> Iterator[bytes]:
@@ -236,21 +184,25 @@ def text_blocks(path: Path, expected: str, progress: Progress | None) -> Iterato
 
 def lines(path: Path, expected: str, progress: Progress | None) -> Iterator[bytes]:
     r"""The lines of a text file with their ends: \n, \r\n or \r. A NUL or a line above 32 MiB is an InputError."""
-    number, rest = 0, b""
+    number, held = 0, 0
+    parts: list[bytes] = []
     stream = text_blocks(path, expected, progress)
     for block in stream:
-        rest += block
-        whole = rest.splitlines(keepends=True)
+        parts.append(block)
+        held += len(block)
+        if b"\0" not in block and b"\n" not in block and b"\r" not in block and held <= MAX_LINE:
+            continue
+        whole = b"".join(parts).splitlines(keepends=True)
         if b"\0" in block:
-            inside = next(index for index, line in enumerate(whole) if b"\0" in line)
-            raise nul_fault(path, number + inside + 1, block)
+            inside = next(index for index, line in enumerate(whole, 1) if b"\0" in line)
+            raise nul_fault(path, number + inside, block)
         if len(whole[0]) > MAX_LINE:
             raise _long_line(path, number + 1, whole[0], stream)
-        rest = whole.pop() if not whole[-1].endswith(b"\n") else b""
+        parts = [whole.pop()] if not whole[-1].endswith(b"\n") else []
+        held = sum(map(len, parts))
         number += len(whole)
         yield from whole
-    if rest:
-        yield rest
+    yield from b"".join(parts).splitlines(keepends=True)
 
 
 def _long_line(path: Path, number: int, start: bytes, stream: Iterator[bytes]) -> InputError:
@@ -268,14 +220,6 @@ def _long_line(path: Path, number: int, start: bytes, stream: Iterator[bytes]) -
     )
 
 
-def nul_fault(path: Path, number: int, block: bytes) -> InputError:
-    """The fault of a NUL byte in line `number`; every second byte of `block` being one tells of UTF-16."""
-    if block.count(b"\0") > len(block) // 4:
-        return InputError(f"{path}:{number}", "NUL bytes, as UTF-16 text has them", "UTF-8", _iconv("UTF-16LE"))
-    remedy = "Is it a text file, whole and undamaged? If so: tr -d '\\000' < FILE > CLEAN"
-    return InputError(f"{path}:{number}", "a NUL byte", "text", remedy)
-
-
 def decode_line(path: Path, number: int, line: bytes) -> tuple[str, bool]:
     """A line as text, and whether it holds surrogates; a line that is not UTF-8 is an InputError."""
     try:
@@ -284,34 +228,5 @@ def decode_line(path: Path, number: int, line: bytes) -> tuple[str, bool]:
         try:
             return line.decode("utf-8", "surrogatepass"), True
         except UnicodeDecodeError as fault:
-            raise encoding_fault(path, number, line, fault.start) from None
-
-
-def encoding_fault(path: Path, number: int, line: bytes, position: int) -> InputError:
-    """The fault of a byte that is no UTF-8, `position` bytes into line `number`, with a guess at the encoding."""
-    found = f"byte 0x{line[position]:02X}, which is not UTF-8 ({position + 1:,} bytes into the line)"
-    guess = _likely_encoding(line[max(0, position - 2_000) : position + 2_000])
-    remedy = (
-        _iconv(guess) if guess else "Ask what encoding it was saved in (or: file -i FILE), then " + _iconv("ENCODING")
-    )
-    return InputError(f"{path}:{number}", found, "UTF-8", remedy)
-
-
-def _likely_encoding(sample: bytes) -> str | None:
-    """GB18030 where it gives Chinese, Windows-1252 where high bytes are few and give letters or quotes, else None."""
-    high = sum(byte > 127 for byte in sample)
-    try:
-        text = sample.decode("gb18030", "replace")
-        chinese = sum("\u4e00" <= letter <= "\u9fff" for letter in text)
-        if high >= 4 and 2 * chinese >= 0.8 * high and text.count("\ufffd") <= 2:
-            return "GB18030"
-        text = sample.decode("cp1252")
-    except UnicodeDecodeError:
-        return None
-    odd = sum(ord(letter) > 127 and not (letter.isalpha() or letter in "‘’“”–—…•€£§°«»\xa0´·") for letter in text)
-    return "WINDOWS-1252" if high <= len(sample) / 4 and not odd else None
-
-
-def _iconv(encoding: str) -> str:
-    sure = "" if encoding in ("UTF-16", "UTF-32", "ENCODING") else f"It looks like {encoding}; look at the result: "
-    return f"{sure}iconv -f {encoding} -t UTF-8 FILE > FILE.utf8"
+            place = f"byte {fault.start + 1:,} of the line"
+            raise encoding_fault(path, number, line, fault.start, place) from None

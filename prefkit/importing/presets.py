@@ -1,7 +1,7 @@
 """The shapes that people's files have, each read without a mapping.
 
-A preset is chosen by its columns, or by name (``--preset``). Where a row holds prompt, responses and verdict, all three are
-imported. What a preset assumes stands in its docstring, which ``prefkit import presets`` prints.
+A preset is chosen by its columns, or by name (``--preset``). Where a row holds prompt, responses and verdict, all
+three are imported. What a preset assumes stands in its docstring, which ``prefkit import presets`` prints.
 
 The name of a policy never tells which side won: where a file calls its sides only "chosen" and "rejected", both get the
 file's name as policy, and which is shown first (``a``) follows from a digest of their words.
@@ -91,14 +91,16 @@ def fastchat_answers(values: Mapping[str, Any], source: Source) -> list[Draft]:
 
 
 def hh_rlhf(values: Mapping[str, Any], source: Source) -> list[Draft]:
-    """hh-rlhf: chosen and rejected, two dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ...") that differ in the last turn."""
+    """hh-rlhf: chosen and rejected, two dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ...") that differ in the last
+    turn."""
     return _preference(
         *_shared_start(_dialogue(values["chosen"]), _dialogue(values["rejected"])), source, "human:hh-rlhf"
     )
 
 
 def preference(values: Mapping[str, Any], source: Source) -> list[Draft]:
-    """A preference set for trl: chosen and rejected, plain or conversational, the prompt explicit or as their shared start."""
+    """A preference set for trl: chosen and rejected, plain or conversational, the prompt explicit or as their
+    shared start."""
     chosen, rejected = (_chat(values[side], side) for side in ("chosen", "rejected"))
     if values.get("prompt") not in (None, "", []):
         raw = values["prompt"]
@@ -108,7 +110,8 @@ def preference(values: Mapping[str, Any], source: Source) -> list[Draft]:
 
 
 def psychocounsel(values: Mapping[str, Any], source: Source) -> list[Draft]:
-    """PsychoCounsel-Preference: question, chosen, rejected, their models, and a rating of each side on each principle."""
+    """PsychoCounsel-Preference: question, chosen, rejected, their models, and a rating of each side on each
+    principle."""
     prompt = PromptDraft(_user(_needed(values, "question")), key=as_key(values.get("ID")))
     drafts: list[Draft] = []
     for side in ("chosen", "rejected"):
@@ -141,7 +144,8 @@ def ultrafeedback(values: Mapping[str, Any], source: Source) -> list[Draft]:
 
 
 def alpaca_eval(values: Mapping[str, Any], source: Source) -> list[Draft]:
-    """AlpacaEval's annotations.json: output_1 and output_2, preference from 1 (the first wins) to 2; 0 and 1.5 are ties."""
+    """AlpacaEval's annotations.json: output_1 and output_2, preference from 1 (the first wins) to 2; 0 and 1.5 are
+    ties."""
     prompt = PromptDraft(_user(_needed(values, "instruction")), as_key(values.get("dataset")))
     a, b = (_output(prompt, values, side) for side in ("1", "2"))
     raw = values.get("preference")

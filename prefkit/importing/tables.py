@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from prefkit.errors import InputError
 from prefkit.importing.delimited import column_names
-from prefkit.importing.opening import Progress, Row, check_file, disguise, one_line, open_file
+from prefkit.importing.disguises import describe
+from prefkit.importing.opening import Progress, Row, check_file, one_line, open_file
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
@@ -63,8 +64,7 @@ def _check_start(path: Path, signature: bytes, expected: str) -> None:
     with open_file(path) as file:
         head = file.read(256)
     if not head.startswith(signature):
-        found, remedy = disguise(head) or ("something else (it begins with " + repr(head[:12]) + ")", _FETCH)
-        raise InputError(path, found, expected, remedy)
+        raise InputError(path, describe(head)[0], expected, describe(head)[1])
 
 
 @contextmanager
@@ -152,16 +152,9 @@ def _check_workbook(path: Path) -> None:
                 raise _locked(path)
             return
     if not head.startswith(_ZIP):
-        found, remedy = disguise(head) or _perhaps_text(head)
-        raise InputError(path, found, "an Excel workbook", remedy)
+        raise InputError(path, describe(head)[0], "an Excel workbook", describe(head)[1])
     with _undamaged(path, "workbook"), zipfile.ZipFile(path) as parts:
         _check_parts(path, parts)
-
-
-def _perhaps_text(head: bytes) -> tuple[str, str]:
-    if not any(byte < 9 for byte in head):
-        return "plain text", "If it is a table in text, add --format csv or tsv."
-    return f"something else (it begins with {head[:12]!r})", _FETCH
 
 
 def _check_parts(path: Path, parts: zipfile.ZipFile) -> None:

@@ -1,9 +1,9 @@
 """Several annotators' scores to one score a response.
 
-For each principle the scores of a response are aggregated over its annotators; the rubric's own aggregation then makes the
-overall score. Gaps are rounded to nine decimals before they are compared with a threshold: sums of halves and sevenths
-differ in the last bit of a float, and two different gaps of real ratings differ by far more than 1e-9, so this
-compares them exactly. (With bare floats about one in fourteen of the gaps that are just 1 falls short of it.)
+For each principle the scores of a response are aggregated over its annotators; the rubric's own aggregation then
+makes the overall score. Gaps are rounded to nine decimals before they are compared with a threshold: sums of halves
+and sevenths differ in the last bit of a float, and two different gaps of real ratings differ by far more than 1e-9,
+so this compares them exactly. (With bare floats about one in fourteen of the gaps that are just 1 falls short of it.)
 """
 
 from __future__ import annotations

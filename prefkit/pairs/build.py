@@ -4,8 +4,8 @@ Reads   prompts, responses, judgements of a run
 Writes  pairs.parquet   pairs by id: who is preferred to whom, by how much, who said so, in which split
         dataset/        the same with their words, as trl and `datasets` read them, with a card
 
-Nothing here calls a model, and the same run and settings give the same bytes. A pair that was selected and not kept is counted
-under the first reason against it, in this order: prompt excluded, gates, words, other pairs of its prompt.
+Nothing here calls a model, and the same run and settings give the same bytes. A pair that was selected and not kept
+is counted under the first reason against it, in this order: prompt excluded, gates, words, other pairs of its prompt.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _silent(title: str, total: int | None, unit: str) -> Progress:
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs that were kept, in the order in which they are written; all arrays are [n_pairs] or [n_pairs, principles]."""
+    """The pairs that were kept, in the order in which they are written; all arrays are [n_pairs] or [n_pairs,
+    principles]."""
 
     collected: Collected
     rubric: Rubric
@@ -175,7 +176,8 @@ def _through_gates(
     settings: PairSettings,
     report: PairReport,
 ) -> Candidates:
-    """Leave out pairs that a gate forbids; for one that was compared and not rated, by the principle's own comparisons."""
+    """Leave out pairs that a gate forbids; for one that was compared and not rated, by the principle's own
+    comparisons."""
     for gate in rubric.gates if settings.gates else ():
         column = rubric.principle_ids.index(gate.principle)
         chosen, rejected = scores[pairs.chosen, column], scores[pairs.rejected, column]

@@ -16,7 +16,7 @@ import yaml
 
 from prefkit import __version__
 from prefkit.errors import RunError
-from prefkit.near_duplicates import find_near_duplicate_pairs, normalised
+from prefkit.near_duplicates import find_near_duplicate_pairs
 from prefkit.pairs.build import Pairs
 from prefkit.pairs.settings import PairReport, PairSettings
 from prefkit.pairs.splits import SPLITS
@@ -90,9 +90,9 @@ def _what(run: Run, settings: PairSettings, report: PairReport) -> str:
     source = f" Source: {rubric.source}." if rubric.source else ""
     return f"""# {rubric.title}: preference pairs
 
-{report.dataset.total():,} pairs of a chosen and a rejected {rubric.unit}, judged by the rubric `{rubric.id}` version {rubric.version}
-(content hash `{rubric.hash}`).{source} Made with prefkit {__version__}; manifest from rubric to dataset: `{report.manifest}`.
-Format: {settings.format}. Licence: {settings.licence}.
+{report.dataset.total():,} pairs of a chosen and a rejected {rubric.unit}, judged by the rubric `{rubric.id}` version
+{rubric.version} (content hash `{rubric.hash}`).{source} Made with prefkit {__version__}; manifest from rubric to
+dataset: `{report.manifest}`. Format: {settings.format}. Licence: {settings.licence}.
 
 {principles}
 """
@@ -123,7 +123,8 @@ def _checked(pairs: Pairs, settings: PairSettings) -> str:
     side = pairs.split[first]
     texts = [prompt_text(pairs.collected.prompts[index].messages) for index in used.tolist()]
     same: dict[str, int] = {}
-    crossing = sum(same.setdefault(normalised(text), int(part)) != part for text, part in zip(texts, side, strict=True))
+    words = (" ".join(text.casefold().split()) for text in texts)
+    crossing = sum(same.setdefault(text, int(part)) != part for text, part in zip(words, side, strict=True))
     crossing += len(set(zip(prompt.tolist(), pairs.split.tolist(), strict=True))) - len(used)
     near = find_near_duplicate_pairs(texts, threshold=settings.near_duplicates, seed=1)
     crossing_near = int((side[near[:, 0]] != side[near[:, 1]]).sum()) if len(near) else 0
@@ -131,8 +132,9 @@ def _checked(pairs: Pairs, settings: PairSettings) -> str:
         found = f"{crossing} prompts and {crossing_near} near-duplicates on two sides of the split"
         raise RunError("the split", found, "none", "This is a bug of prefkit: please report it with your settings.")
     return (
-        f"Checked after writing: no prompt stands in two splits, and no two prompts with a similarity (Jaccard of word pairs)"
-        f" of {settings.near_duplicates:g} or more do ({len(near):,} such pairs of prompts were found, each within one split).\n"
+        "Checked after writing: no prompt stands in two splits, and no two prompts with a similarity (Jaccard of word"
+        f" pairs) of {settings.near_duplicates:g} or more do ({len(near):,} such pairs of prompts were found, each within"
+        " one split).\n"
     )
 
 
@@ -151,8 +153,9 @@ def _agreement(pairs: Pairs) -> str:
     share = pairs.support.overall[several]
     unanimous = float((share == 1).mean())
     return (
-        f"{len(several):,} pairs have two annotators or more; on {unanimous:.1%} of them all prefer the chosen side, and the mean"
-        f" share that does is {float(share.mean()):.1%}. The column `preferred` holds that share for each pair (a soft label).\n"
+        f"{len(several):,} pairs have two annotators or more; on {unanimous:.1%} of them all prefer the chosen side, and"
+        f" the mean share that does is {float(share.mean()):.1%}. The column `preferred` holds that share for each pair"
+        " (a soft label).\n"
     )
 
 
@@ -168,8 +171,9 @@ def _selection(settings: PairSettings, report: PairReport) -> str:
     else:
         test = "A test prompt has one pair, that of the widest gap left: best against worst."
     return (
-        f"Strategy `{settings.strategy}`: {words}; over annotators by {settings.aggregate}. {test}\n\n{_table(('pairs', 'count'), rows)}"
-        f"\nJudgements read: {judgements}.\n\nSettings: {options}.\n"
+        f"Strategy `{settings.strategy}`: {words}; over annotators by {settings.aggregate}. {test}\n\n"
+        + _table(("pairs", "count"), rows)
+        + f"\nJudgements read: {judgements}.\n\nSettings: {options}.\n"
     )
 
 
@@ -183,8 +187,8 @@ def _length(lengths: npt.NDArray[np.int64]) -> str:
     ]
     return (
         _table(("characters", "mean", "10%", "median", "90%"), rows)
-        + f"\nThe longer response is the chosen one in {longer:.1%} of the pairs of unequal length: a reward model that only"
-        " preferred longer responses would score that much.\n"
+        + f"\nThe longer response is the chosen one in {longer:.1%} of the pairs of unequal length: a reward model that"
+        " only preferred longer responses would score that much.\n"
     )
 
 

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.durable import explained_disk_errors, read_lines
+from prefkit.durable import PART, explained_disk_errors, read_lines
 from prefkit.errors import RunError
 from prefkit.records import Choice, Comparison, Judgement, Prompt, Rating, Response, Winner
 from prefkit.run import Run, not_a_record, read_parquet_records
@@ -46,7 +46,8 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Comparisons:
-    """Comparisons in the order shown: ``a``, ``b``, ``annotator`` [n] are indices; ``win`` [n] is 1 where ``a`` won, 0.5 for a tie.
+    """Comparisons in the order shown: ``a``, ``b``, ``annotator`` [n] are indices; ``win`` [n] is 1 where ``a`` won,
+    0.5 for a tie.
 
     ``principle_win`` [n, principles] is the same for each principle, NaN where it was not asked.
     """
@@ -93,9 +94,9 @@ class Responses:
         self.policies = list(policy_index)
         self.prompt, self.policy = np.asarray(prompts, dtype=np.int64), np.asarray(policies, dtype=np.int64)
         self._offsets = offsets
-        self._file = open(self._path, "rb")
-        empty = self._path.stat().st_size == 0
-        self._bytes: Any = b"" if empty else mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
+        with open(self._path, "rb") as file:
+            empty = self._path.stat().st_size == 0
+            self._bytes: Any = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -121,7 +122,7 @@ def _lines_with_offsets(path: Path) -> Iterator[tuple[int, bytes]]:
 def _as_jsonl(path: Path, folder: Path) -> Any:
     """A Parquet file of responses as temporary JSONL, so that a text can be found by where it stands."""
     with explained_disk_errors(folder):
-        spool = tempfile.NamedTemporaryFile(dir=folder, prefix="responses-", suffix=".part")
+        spool = tempfile.NamedTemporaryFile(dir=folder, prefix="responses-", suffix=PART)  # noqa: SIM115
         for response in read_parquet_records(path, Response):
             spool.write(msgspec.json.encode(response) + b"\n")
         spool.flush()
@@ -170,8 +171,7 @@ class _JudgementReader:
         self._comparable: dict[str | None, frozenset[str]] = {}
 
     def read(self, progress: Callable[[int], None]) -> None:
-        path = self.run.file(Judgement)
-        if path is None:
+        if self.run.file(Judgement) is None:
             remedy = f"Import some: prefkit import judgements {self.run.path} FILE"
             raise RunError(self.run.path, "no judgements", "ratings or comparisons", remedy)
         take: dict[type, Callable[[Any], None]] = {
@@ -179,14 +179,8 @@ class _JudgementReader:
             Comparison: self._take_comparison,
             Choice: self._take_choice,
         }
-        # One call for each thousand records keeps the bar's cost out of the loop.
-        size, every, count = path.stat().st_size, 1000, 0
-        for judgement in self.run.judgements():
+        for judgement in self.run.judgements(progress):
             take[type(judgement)](judgement)
-            count += 1
-            if count % every == 0:
-                progress(0)
-        progress(size)
 
     def _asked(self, rubric: str | None) -> frozenset[str]:
         if rubric not in self._comparable:
@@ -275,7 +269,8 @@ def _only(scores: dict[str, Any], asked: frozenset[str]) -> dict[str, Any]:
 
 
 def _merge(ratings: Ratings) -> Ratings:
-    """One row for each response and annotator: the mean over repeated answers to a principle, NaN where there is none."""
+    """One row for each response and annotator: the mean over repeated answers to a principle, NaN where there is
+    none."""
     if not len(ratings.response):
         return ratings
     key = ratings.response * (int(ratings.annotator.max()) + 1) + ratings.annotator

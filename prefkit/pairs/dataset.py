@@ -1,7 +1,7 @@
 """Pairs to files: ``pairs.parquet`` by id, and ``dataset/`` with the words.
 
-The dataset has one Parquet file a split and a card, ``README.md``, whose head tells ``datasets.load_dataset`` which file is which
-split. Formats:
+The dataset has one Parquet file a split and a card, ``README.md``, whose head tells ``datasets.load_dataset`` which
+file is which split. Formats:
 
     conversational   prompt, chosen, rejected as lists of messages (trl's explicit-prompt conversational preference)
     plain            the same as texts

@@ -35,7 +35,8 @@ def sampled(run: Run, count: int, split: str | None, seed: int) -> list[PairInWo
     if not path.exists():
         raise RunError(run.path, "no pairs", "pairs.parquet", f"Build them: prefkit build-pairs {run.path}")
     # Reservoir sampling: each pair has the same chance, and one pass is enough.
-    rng, drawn, seen = random.Random(seed), [], 0
+    rng, seen = random.Random(seed), 0
+    drawn: list[PreferencePair] = []
     for pair in read_parquet_records(path, PreferencePair):
         if split in (None, pair.split):
             seen += 1

@@ -15,9 +15,9 @@ class PairSettings:
     """How judgements become pairs; the defaults are the paper's where it has any (arXiv:2502.19731)."""
 
     strategy: Strategy = "gap"
-    """``gap``: every two responses to a prompt whose overall scores differ by ``min_gap``. ``best-worst``: the best against the
-    worst. ``all``: every two that differ. ``top-k``: each of the ``top`` best against each of the others. ``comparisons``: by
-    majority of the comparisons, whatever the ratings."""
+    """``gap``: every two responses to a prompt whose overall scores differ by ``min_gap``. ``best-worst``: the
+    best against the worst. ``all``: every two that differ. ``top-k``: each of the ``top`` best against each of the
+    others. ``comparisons``: by majority of the comparisons, whatever the ratings."""
     min_gap: float | None = None
     """In the unit of the rubric's overall score; None is 1.0 for ``gap`` and anything above 0 for the others."""
     top: int = 1

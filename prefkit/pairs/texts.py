@@ -1,7 +1,7 @@
 """What the words of two responses say against making them a pair.
 
-Two texts that are the same (but for case and blanks), one that is the beginning of the other, or two that differ in a few
-characters teach nothing about what is better. Over-long responses are left out on both sides or not at all.
+Two texts that are the same (but for case and blanks), one that is the beginning of the other, or two that differ in a
+few characters teach nothing about what is better. Over-long responses are left out on both sides or not at all.
 """
 
 from __future__ import annotations
@@ -35,8 +35,7 @@ def text_objections(
     reasons = np.full(len(pairs), None, dtype=object)
     for row, (chosen, rejected) in enumerate(zip(pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True)):
         reasons[row] = objection(responses[chosen].text, responses[rejected].text, near_identical, too_long)
-        if row % 1000 == 999:
-            progress(1000)
+        progress(1)
     return reasons
 
 
@@ -71,7 +70,8 @@ def objection(
 
 
 def longer_than(max_chars: int | None, max_tokens: int | None, tokenizer: str | None) -> TooLong | None:
-    """Whether a text has more characters, or more tokens of a named tokenizer, than allowed; None where nothing is too long.
+    """Whether a text has more characters, or more tokens of a named tokenizer, than allowed; None where nothing is
+    too long.
 
     Raises:
         RunError: a number of tokens without a tokenizer, or one that cannot be loaded.

@@ -1,8 +1,9 @@
 """Who prefers which side: votes of annotators, from comparisons and from ratings.
 
-An annotator has at most one vote on two responses. From comparisons it is the mean over that annotator's comparisons of the
-two; a model must have been asked in both orders, so that a model that picks by position ends at one half, which is a tie.
-From ratings it is the side with the higher overall score. The soft label of a pair is the mean of its votes.
+An annotator has at most one vote on two responses. From comparisons it is the mean over that annotator's comparisons
+of the two; a model must have been asked in both orders, so that a model that picks by position ends at one half,
+which is a tie. From ratings it is the side with the higher overall score. The soft label of a pair is the mean of its
+votes.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ ONE_ORDER = "model's comparison in one order only"
 class Votes:
     """One row for each two responses and annotator with a vote: ``low`` < ``high`` are indices of responses.
 
-    ``for_low`` [n] is 1 for a vote for ``low``, 0 for ``high``, and between them where repeats disagree; ``principle_for_low``
-    [n, principles] the same by principle, NaN where it was not asked.
+    ``for_low`` [n] is 1 for a vote for ``low``, 0 for ``high``, and between them where repeats disagree;
+    ``principle_for_low`` [n, principles] the same by principle, NaN where it was not asked.
     """
 
     low: Ints
@@ -76,7 +77,8 @@ def _rows(asked: Comparisons, keep: np.ndarray[tuple[int], np.dtype[np.bool_]]) 
 
 
 def _balanced(values: Floats, forward: np.ndarray[tuple[int], np.dtype[np.bool_]], starts: Ints) -> Floats:
-    """The mean of each group of rows, each order counting the same however often it was asked; NaN values are left out."""
+    """The mean of each group of rows, each order counting the same however often it was asked; NaN values are left
+    out."""
     sides = forward if values.ndim == 1 else forward[:, None]
     means = []
     for side in (sides, ~sides):
@@ -127,7 +129,8 @@ def majority(votes: Votes, min_votes: int) -> Majority:
 
 @dataclass(frozen=True)
 class Support:
-    """For each pair: the share of votes for the chosen side, overall [n] and by principle [n, principles], and who voted.
+    """For each pair: the share of votes for the chosen side, overall [n] and by principle [n, principles], and who
+    voted.
 
     ``voters`` [n] are tuples of annotators' indices. NaN where there is no vote.
     """

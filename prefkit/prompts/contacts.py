@@ -1,8 +1,8 @@
 """Find what reaches or locates a person: mail and web addresses, telephone numbers, handles, streets, ids, birth dates.
 
 Reads a text and the list ``data/helplines.txt``; gives spans. These things have a form, so regular expressions find
-them; for telephone numbers outside North America ``phonenumbers`` is asked. Crisis lines and the sites of public help are
-left standing: they are care, not identity.
+them; for telephone numbers outside North America ``phonenumbers`` is asked. Crisis lines and the sites of public help
+are left standing: they are care, not identity.
 
 Real text leaves out blanks ("...for you.Then", "example.comCall"). So a bare domain must end in one of few endings,
 since nearly every two letters are some country's, and a link is cut where a sentence was glued to it.
@@ -27,8 +27,14 @@ class Span(NamedTuple):
     key: str
 
 
+def word_lines(name: str) -> list[str]:
+    """The lines of a word list in ``data/``, less the comments."""
+    text = (files("prefkit.prompts") / "data" / name).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
 _EMAIL = re.compile(
-    r"[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+(?:[a-z]{2,12}|(?i:com|org|net|edu|gov|info|ca|uk)\b)"
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]+@(?:[A-Za-z0-9-]+\.)+(?:[a-z]{2,12}|(?i:com|org|net|edu|gov|info|ca|uk)\b)"
     r"|\b[\w.+-]+\s*[\[(]\s*at\s*[\])]\s*[\w-]+(?:\s*[\[(]\s*dot\s*[\])]\s*|\.)[a-z]{2,6}\b"
     r"|\b[\w.+-]+ at [\w-]+ dot (?:com|org|net|edu|ca)\b"
 )
@@ -41,13 +47,18 @@ _DOMAIN = re.compile(
     r"(?:(?:com?|org|net)\.(?:uk|au|nz)|(?i:com|org|net|edu|gov|info|biz)|ca|uk|ie|(?:io|me|co|us|tv|au)(?=/))"
     rf"(?![a-z]){_PATH}"
 )
+_OPENER = (
+    r"(?:I|It|If|One|The|Th(?:is|at|ese|ey|ere)|You|Your|We|My|He|She|In|On|As|And|But|So|Some|Here|Hope|Best|Please"
+    r"|Also|What|How)"
+)
 _HANDLE = re.compile(
     r"(?<![\w.@/])@[A-Za-z_]\w{1,29}(?:\.\w+)*"
     r"|(?<=\b[Ii]nstagram: )[\w.]{3,30}|(?<=\b[Tt]witter: )\w{3,30}|(?<=\b[Ss]kype: )[\w.:]{3,32}"
 )
 
 _NORTH_AMERICAN = re.compile(
-    r"(?<![\d/_-])(?:\+?1[\s.-]{0,2})?(?:\([2-9]\d\d\)[\s.-]{0,2}|[2-9]\d\d[\s.‐-—-]{0,3})\d{3}[\s.‐-—-]{0,3}\d{4}(?![\d/_]|-\d)"
+    r"(?<![\d/_-])(?:\+?1[\s.-]{0,2})?"
+    r"(?:\([2-9]\d\d\)[\s.-]{0,2}|[2-9]\d\d[\s.‐-—-]{0,3})\d{3}[\s.‐-—-]{0,3}\d{4}(?![\d/_]|-\d)"
 )
 _LOCAL = re.compile(
     r"(?i:\b(?:call|phone|tel|telephone|text|cell|mobile|fax|number is|reach me at)\b[^.\n\d]{0,20})(?<!\d)"
@@ -55,8 +66,8 @@ _LOCAL = re.compile(
 )
 _SEVEN_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}\d){6}")
 _HELPLINE_BEFORE = re.compile(
-    r"\b(?:hot\s?-?line|life\s?-?line|help\s?-?line|warm\s?-?line|crisis|suicide|emergency|talk\s?line|phone line|abuse line"
-    r"|toll[- ]free)\b[^.!?\n]{0,80}$",
+    r"\b(?:(?:hot|life|help|warm|talk)\s?-?line|phone line|abuse line|crisis|suicide|emergency|toll[- ]free)\b"
+    r"[^.!?\n]{0,80}$",
     re.IGNORECASE,
 )
 _OWN_NUMBER = re.compile(r"\b(?:my|our|(?:call|text|reach|contact|phone) (?:me|us))\b[^.!?]{0,40}$", re.IGNORECASE)
@@ -86,8 +97,8 @@ _POSTCODE = re.compile(
 
 _ID = re.compile(
     r"(?<![\w-])(\d{3}-\d{2}-\d{4})(?![\w-])"
-    r"|(?i:\b(?:licen[cs]ed?|lic|registration|reg|certificate|npi|ssn|social security|medical record|mrn|member|policy|account"
-    r"|acct|case|patient|passport|medicare|medicaid|insurance|nhs|id)\b[\s.]*"
+    r"|(?i:\b(?:licen[cs]ed?|lic|registration|reg|certificate|npi|ssn|social security|medical record|mrn"
+    r"|member|policy|account|acct|case|patient|passport|medicare|medicaid|insurance|nhs|id)\b[\s.]*"
     r"(?:(?:no|num|number|id|card)\b\.?|[#:]|is\b|\s){1,5})(?<=[#: .])([A-Z]{0,5}[- ]?\d[\dA-Z-]{3,})\b"
     r"|\b(?:LMFT|MFT|MFC|LCSW|LPCC?|LMHC|LICSW|PSY|RN|MD|NPI|SSN)(?: ?(?:#|[Nn]o\.?|[Ll]ic\.?(?:ense)?) ?#?:? ?|[ :])"
     r"([A-Z]{0,4}\d{4,10})\b"
@@ -113,9 +124,8 @@ class ContactFinder:
     def __init__(self) -> None:
         """Read the list of public help."""
         numbers, hosts = set[str](), set[str]()
-        for line in (files("prefkit.prompts") / "data" / "helplines.txt").read_text(encoding="utf-8").splitlines():
-            if line and not line.startswith("#"):
-                (numbers if line[0].isdigit() and " " in line else hosts).add(line.split()[0])
+        for line in word_lines("helplines.txt"):
+            (numbers if line[0].isdigit() and " " in line else hosts).add(line.split()[0])
         self._help_numbers = frozenset(numbers)
         self._help_hosts = frozenset(hosts)
 
@@ -177,14 +187,14 @@ def _matches(kind: str, pattern: re.Pattern[str], text: str) -> Iterator[tuple[S
 
 
 def _without_glue(link: str) -> str:
-    """The link without closing punctuation and without the next sentence's word: ``.../tips/Then`` ends at the slash."""
+    """The link without closing punctuation and without the next sentence's word: ``/tips/Then`` ends at the slash."""
     again = link.find("http", 4)
     if again > 0:
         link = link[:again]
     path = re.search(r"(?<![/:])[/?#].*", link)
     if path:
         glued = re.fullmatch(r"([^A-Z]*[^A-Z-])([A-Z][a-z'’]*(?:[.,!?;:)].*)?)", path.group())
-        page = re.match(r".*?\.(?:html?|php|pdf|aspx)(?=[A-Z])", path.group())
+        page = re.match(rf".*?\.(?:html?|php|pdf|aspx)(?=[A-Z])|.*[a-z0-9/](?={_OPENER}\Z)", path.group())
         if glued:
             link = link[: path.start() + glued.end(1)]
         elif page:

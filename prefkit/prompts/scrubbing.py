@@ -1,8 +1,8 @@
 """Replace what identifies a person by typed placeholders.
 
-Reads texts, gives them back with ``[NAME_1]``, ``[PHONE_1]``, ... and the list of what was replaced. The same thing has the
-same placeholder throughout a document (a prompt with its responses): one ``known`` goes from text to text. A first or last
-name alone is the person whose full name was met before.
+Reads texts, gives them back with ``[NAME_1]``, ``[PHONE_1]``, ... and the list of what was replaced. The same thing
+has the same placeholder throughout a document (a prompt with its responses): one ``known`` goes from text to text. A
+first or last name alone is the person whose full name was met before.
 
 Kinds: NAME, CREDENTIAL, ORGANISATION, TITLE (the writer's own book), EMAIL, URL, HANDLE, PHONE, ADDRESS, ID, BIRTHDATE.
 
@@ -26,9 +26,16 @@ from prefkit.prompts.signatures import SignatureFinder
 Known = dict[tuple[str, str], str]
 
 _RULES = (
-    "scrubbing.py contacts.py names.py signatures.py"
-    " data/credentials.txt data/given_names.txt data/helplines.txt data/not_names.txt data/public_names.txt"
-).split()
+    "scrubbing.py",
+    "contacts.py",
+    "names.py",
+    "signatures.py",
+    "data/credentials.txt",
+    "data/given_names.txt",
+    "data/helplines.txt",
+    "data/not_names.txt",
+    "data/public_names.txt",
+)
 _PLACEHOLDER = re.compile(r"\[([A-Z]+)_(\d+)\]")
 
 
@@ -95,7 +102,7 @@ class Scrubber:
 
 
 def _origin(position: int, findings: list[Finding]) -> int:
-    """Where a position in the half-scrubbed text lies in the original; ``findings`` are the replacements made so far."""
+    """Where a position in the half-scrubbed text lies in the original; ``findings`` made the difference, in order."""
     shift = 0
     for finding in findings:
         if position < finding.start + shift:
@@ -106,7 +113,9 @@ def _origin(position: int, findings: list[Finding]) -> int:
 
 def _placeholder(span: Span, known: Known, work: str) -> str:
     """The placeholder of this thing; a new one gets the next number that neither ``known`` nor the text has used."""
-    placeholder = known.get((span.kind, span.key)) or (_same_person(span.key, known) if span.kind == "NAME" else None)
+    placeholder = known.get((span.kind, span.key))
+    if placeholder is None and span.kind == "NAME":
+        placeholder = _same_person(span.key, known)
     if placeholder is None:
         used = [*known.values(), *(match.group() for match in _PLACEHOLDER.finditer(work))]
         numbers = [int(match[2]) for match in map(_PLACEHOLDER.fullmatch, used) if match and match[1] == span.kind]

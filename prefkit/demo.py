@@ -1,0 +1,60 @@
+"""The sample that ships with prefkit, and the way through it.
+
+Reads   prefkit/sample/
+Writes  FOLDER/sample (a copy, to look at) and FOLDER/run
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefkit.durable import explained_disk_errors
+
+SAMPLE = Path(__file__).parent / "sample"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of the demo; ``done`` says why it need not run."""
+
+    why: str
+    arguments: list[str]
+    done: str = ""
+
+
+def lay_out_sample(folder: Path) -> None:
+    """Copy the sample to ``folder``/sample, where it can be read.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    with explained_disk_errors(folder):
+        shutil.copytree(SAMPLE, folder / "sample", dirs_exist_ok=True)
+
+
+def demo_steps(folder: Path) -> Iterator[Step]:
+    """The commands, in the order of the data."""
+    run, sample = str(folder / "run"), folder / "sample"
+    made = f"{run} is there from before; every command below goes on with it."
+    yield Step(
+        "A run is a folder with a rubric: seven principles for a therapist's response (arXiv:2502.19731).",
+        ["new", run, "--rubric", "psychocounsel"],
+        made if (folder / "run" / "run.json").exists() else "",
+    )
+    yield Step("What clients say.", ["import", "prompts", run, str(sample / "prompts.csv")])
+    yield Step("What four policies answer.", ["import", "responses", run, str(sample / "responses.jsonl")])
+    yield Step("How a reader rates each answer, 1 to 5.", ["import", "judgements", run, str(sample / "ratings.csv")])
+    yield Step(
+        "Which of two is better, asked in both orders.", ["import", "judgements", run, str(sample / "comparisons.csv")]
+    )
+    yield Step("Names, addresses and numbers become placeholders.", ["scrub", run])
+    yield Step("Length, duplicates, and signs of risk: marked, never deleted.", ["screen", run])
+    yield Step(
+        "Every two answers a point apart make a pair.",
+        ["build-pairs", run, "--test-size", "0.2", "--licence", "apache-2.0"],
+    )
+    yield Step("Read some.", ["pairs", run, "--sample", "2"])
+    yield Step("Where the run stands.", ["status", run])

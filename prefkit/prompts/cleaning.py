@@ -1,0 +1,174 @@
+"""Scrub and screen a whole run.
+
+Reads   prompts.jsonl, responses.jsonl
+Writes  the same, whole, ids unchanged; counts in run.json
+
+``scrub_run`` replaces identifying text; a prompt and its responses are one document, so that a person has one
+placeholder in all of them. What was scrubbed once is not looked at again; what was found is counted and nowhere
+stored. ``screen_run`` marks prompts and sets or lifts their exclusion; it deletes nothing and can be run again with
+other settings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+
+import msgspec
+
+from prefkit.errors import RunError
+from prefkit.prompts.screening import ScreenSettings, screen
+from prefkit.prompts.scrubbing import Finding, Known, Scrubber
+from prefkit.records import Message, Prompt, Response, prompt_text
+from prefkit.run import Run
+
+_PLACEHOLDER = re.compile(r"\[([A-Z]+)_\d+\]")
+
+
+@dataclass
+class ScrubReport:
+    """What was looked at and what was replaced."""
+
+    texts: Counter[str] = field(default_factory=Counter)
+    """``prompts`` and ``responses`` looked at, and those in which something was replaced."""
+    found: Counter[str] = field(default_factory=Counter)
+    """Replacements by kind."""
+    examples: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(kind, text as found): for the eyes of whoever runs it; never written to a file."""
+
+
+def scrub_run(run: Run, *, dry_run: bool = False, progress: Callable[[int], None] = lambda done: None) -> ScrubReport:
+    """Replace identifying text in all prompts and responses that were not scrubbed before.
+
+    Raises:
+        RunError: the run is in use, has no prompts, or keeps its records as Parquet.
+    """
+    with run.writing("scrub"):
+        _need_jsonl(run)
+        scrubbing = _Scrubbing(progress)
+        prompts = [scrubbing.prompt(prompt) for prompt in run.prompts()]
+        if not prompts:
+            raise RunError(run.path, "no prompts", "something to scrub", f"prefkit import prompts {run.path} FILE")
+        if dry_run:
+            for response in run.responses():
+                scrubbing.response(response)
+            return scrubbing.report
+        # Prompts last: if the process is killed in between, the documents of the rest are still known.
+        if run.file(Response):
+            run.replace(Response, map(scrubbing.response, run.responses()))
+        run.replace(Prompt, prompts)
+        report = scrubbing.report
+        run.record_stage(
+            "scrub", version=scrubbing.scrubber.version, texts=dict(report.texts), found=dict(report.found)
+        )
+    return report
+
+
+class _Scrubbing:
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self.scrubber = Scrubber()
+        self.report = ScrubReport()
+        self.progress = progress
+        self.documents: dict[str, Known] = {}
+
+    def prompt(self, prompt: Prompt) -> Prompt:
+        known = _placeholders(prompt_text(prompt.messages)) if prompt.scrubbed else Known()
+        messages = prompt.messages
+        if not prompt.scrubbed:
+            messages = tuple(
+                Message(role=message.role, content=self._scrub(message.content, known)) for message in messages
+            )
+            self._count("prompts", changed=messages != prompt.messages)
+        if known:
+            self.documents[prompt.id] = known
+        return msgspec.structs.replace(prompt, messages=messages, scrubbed=True)
+
+    def response(self, response: Response) -> Response:
+        if response.scrubbed or response.text is None:
+            return response
+        known = self.documents.setdefault(response.prompt_id, Known())
+        text = self._scrub(response.text, known)
+        if not known:
+            del self.documents[response.prompt_id]
+        self._count("responses", changed=text != response.text)
+        return msgspec.structs.replace(response, text=text, scrubbed=True)
+
+    def _scrub(self, text: str, known: Known) -> str:
+        scrubbed, findings = self.scrubber.scrub(text, known)
+        self.report.found.update(finding.kind for finding in findings)
+        self.report.examples.update(_example(finding) for finding in findings)
+        return scrubbed
+
+    def _count(self, name: str, *, changed: bool) -> None:
+        self.report.texts[name] += 1
+        self.report.texts[f"{name} changed"] += changed
+        self.progress(1)
+
+
+def _example(finding: Finding) -> tuple[str, str]:
+    return finding.kind, finding.text
+
+
+def _placeholders(text: str) -> Known:
+    """What an earlier scrubbing left in a text, so that its numbers are not given to somebody else."""
+    return {(match[1], match[0]): match[0] for match in _PLACEHOLDER.finditer(text)}
+
+
+@dataclass
+class ScreenReport:
+    """How many prompts were kept, excluded and marked, and why."""
+
+    prompts: int = 0
+    kept: int = 0
+    excluded: Counter[str] = field(default_factory=Counter)
+    marked: Counter[str] = field(default_factory=Counter)
+
+
+def screen_run(run: Run, settings: ScreenSettings) -> ScreenReport:
+    """Mark the run's prompts anew: excluded with a reason, or kept, with marks such as ``risk:self-harm``.
+
+    Raises:
+        RunError: the run is in use, has no prompts, or keeps its records as Parquet.
+    """
+    with run.writing("screen"):
+        _need_jsonl(run)
+        prompts = list(run.prompts())
+        if not prompts:
+            raise RunError(run.path, "no prompts", "something to screen", f"prefkit import prompts {run.path} FILE")
+        verdicts = screen([prompt.id for prompt in prompts], list(_client_words(prompts)), settings)
+        report = ScreenReport(prompts=len(prompts))
+        for verdict in verdicts:
+            report.kept += verdict.excluded is None
+            report.excluded.update([_reason(verdict.excluded)] if verdict.excluded else [])
+            report.marked.update(verdict.marks)
+        run.replace(
+            Prompt,
+            (
+                msgspec.structs.replace(prompt, excluded=verdict.excluded, marks=verdict.marks)
+                for prompt, verdict in zip(prompts, verdicts, strict=True)
+            ),
+        )
+        counts = {"kept": report.kept, "excluded": dict(report.excluded), "marked": dict(report.marked)}
+        run.record_stage("screen", settings=asdict(settings), **counts)
+    return report
+
+
+def _client_words(prompts: list[Prompt]) -> Iterator[str]:
+    """What the client said: a whole speech, or the client's turns of a dialogue."""
+    for prompt in prompts:
+        yield "\n\n".join(message.content for message in prompt.messages if message.role == "user")
+
+
+def _reason(words: str) -> str:
+    """An exclusion without its details: ``too short: 41 characters`` is ``too short``."""
+    return re.split(r":| of [0-9a-f]{20}", words)[0]
+
+
+def _need_jsonl(run: Run) -> None:
+    for record in (Prompt, Response):
+        path = run.file(record)
+        if path is not None and path.suffix == ".parquet":
+            remedy = "Write it as JSONL; only JSONL is changed in place."
+            raise RunError(path, "Parquet", "a JSONL file", remedy)
