@@ -348,7 +348,7 @@ def _with_first_of_bucket(bucket: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 def _with_followers(bucket: NDArray[np.uint64], next_bucket: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Pair each row with the next `NEIGHBOURS` rows of its bucket, those first that share the next band's bucket too."""
+    """Pair each row with `NEIGHBOURS` others of its bucket, first those that share the next band's bucket too."""
     order = np.lexsort((next_bucket, bucket))
     keys = bucket[order]
     pairs = [np.empty((0, 2), np.int64)]
@@ -385,7 +385,7 @@ def _first_of_component(pairs: NDArray[np.int64], n_items: int) -> NDArray[np.in
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    links = coo_array((np.ones(len(pairs), np.bool_), (pairs[:, 0], pairs[:, 1])), shape=(n_items, n_items))
+    links = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(n_items, n_items))
     n_components, labels = connected_components(links, directed=False)
     first = np.full(n_components, n_items, np.int64)
     np.minimum.at(first, labels, np.arange(n_items))

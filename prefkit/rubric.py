@@ -16,6 +16,9 @@ import msgspec
 
 from prefkit.records import Score, digest
 
+DECIMALS = 9
+"""Scores are compared to this many decimals: what differs beyond is the float, not the rating."""
+
 Unit = Literal["response", "turn", "session"]
 Aggregate = Literal["mean", "weighted-mean", "sum", "normalised"]
 
@@ -42,7 +45,7 @@ class Scale(Section, frozen=True, kw_only=True):
     def values(self) -> list[Score]:
         """The scores from the lowest to the highest."""
         count = round((self.max - self.min) / self.step) + 1
-        return [self.min + index * self.step for index in range(count)]
+        return [round(self.min + index * self.step, 9) for index in range(count)]
 
     def __str__(self) -> str:
         return " / ".join(self.levels) if self.levels else f"{self.min:g}-{self.max:g}"
@@ -102,16 +105,12 @@ class Rubric(Section, frozen=True, kw_only=True):
     @property
     def hash(self) -> str:
         """The digest of what is shown: equal hashes mean comparable ratings."""
-        return digest("rubric", self.title, self.unit, [self._shown(principle) for principle in self.principles])
+        shown = [_as_shown(principle) for principle in self.principles]
+        return digest("rubric", self.title.strip(), self.unit, shown)
 
     def principle_hashes(self) -> dict[str, str]:
         """Principle id -> digest of what is shown of it, with the unit."""
-        return {principle.id: digest("principle", self.unit, self._shown(principle)) for principle in self.principles}
-
-    def _shown(self, principle: Principle) -> dict[str, Any]:
-        shown: dict[str, Any] = msgspec.to_builtins(principle, str_keys=True)
-        del shown["weight"]
-        return shown
+        return {principle.id: digest("principle", self.unit, _as_shown(principle)) for principle in self.principles}
 
     def weights(self) -> list[float]:
         """A factor for each principle, and an offset in front: overall = w[0] + sum of w[i] * score[i]."""
@@ -146,15 +145,14 @@ class Rubric(Section, frozen=True, kw_only=True):
         """
         offset, *factors = self.weights()
         terms = (factor * scores[name] for factor, name in zip(factors, self.principle_ids, strict=True))
-        return offset + math.fsum(terms)
+        return round(offset + math.fsum(terms), DECIMALS)
 
     def as_text(self) -> str:
         """The rubric in the words that a judge or a person is shown."""
-        parts = [self.title, f"Judge one {self.unit} at a time."]
+        parts = [self.title.strip(), f"Judge one {self.unit} at a time."]
         for number, principle in enumerate(self.principles, 1):
-            parts.append(
-                f"{number}. {principle.title} ({principle.id}, {principle.scale})\n{principle.statement.strip()}"
-            )
+            parts.append(f"{number}. {principle.title.strip()} ({principle.id}, {principle.scale})")
+            parts[-1] += f"\n{principle.statement.strip()}"
             if principle.question:
                 parts[-1] += f"\n{principle.question.strip()}"
             names = dict(zip(principle.scale.values(), principle.scale.levels, strict=False))
@@ -167,3 +165,21 @@ class Rubric(Section, frozen=True, kw_only=True):
                     f"\n    {example.why.strip()}" * bool(example.why)
                 )
         return "\n\n".join(parts) + "\n"
+
+
+def _as_shown(principle: Principle) -> Any:
+    """A principle as plain values, without its weight, which nobody is shown."""
+    return _plain({name: value for name, value in msgspec.structs.asdict(principle).items() if name != "weight"})
+
+
+def _plain(value: Any) -> Any:
+    """Without what is not seen: the blank edges that YAML's ``>`` leaves, the ``.0`` of a whole number."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, msgspec.Struct):
+        return _plain(msgspec.structs.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -3,32 +3,54 @@
 Reads   principles/*.yaml, which ship with prefkit, or any path
 Gives   Rubric
 
-YAML is read with a safe loader; an unknown key is an error that names file and line. Anchors and aliases of YAML (``&x``,
-``*x``) are refused: a rubric has no use for them, and they can be cyclic or explode.
+YAML is read as plain values: mappings, lists, texts, numbers, true and false. An unknown key is an error that names
+file and line. Anchors, aliases and tags of YAML (``&x``, ``*x``, ``!x``) are refused: a rubric has no use for them, and
+they can be cyclic, explode or run code.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
 
 from prefkit.errors import RubricError
-from prefkit.rubric import Rubric, Scale
+from prefkit.rubric import Example, Gate, Principle, Rubric, Scale
 
 MAX_BYTES = 1 << 20
+MAX_SCORES = 10_001  # 0-100 by hundredths
 _START = "Start from a working one: `prefkit rubric new NAME`."
+_COMPARE = "Compare it with a working one: `prefkit rubric show psychocounsel --yaml`."
 _QUOTES = "A text with a colon, a # or quotes needs quotes around it, or `>` and an indented block."
+_SPACES = "Indent with spaces; YAML knows no tabs there."
+_VALUES = {f"tag:yaml.org,2002:{name}" for name in ("bool", "float", "int", "null")}
 _WORDS = {
     "unit": "response, turn or session",
     "aggregate": "mean, weighted-mean, sum or normalised",
     "rule": "not-inverted or at-least",
 }
+_KINDS = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "int | float": "a number",
+    "object": "a mapping",
+    "array": "a list",
+    "null": "nothing",
+    "bool": "a yes or no without quotes",
+}
+_PARTS = {"principles": Principle, "scale": Scale, "examples": Example, "gates": Gate}
+_AT = re.compile(r" - at (?:`key` in )?`\$([^`]*)`$")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -78,21 +100,23 @@ def load_rubric(name_or_path: str | Path) -> Rubric:
 
 def _read(path: Path) -> str:
     try:
-        raw = path.read_bytes()
-        if len(raw) > MAX_BYTES:
-            raise RubricError(
-                path, f"{len(raw):,} bytes", f"a rubric of at most {MAX_BYTES:,}", "Is this the file you meant?"
-            )
-        return raw.decode("utf-8-sig")
+        with open(path, "rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RubricError(
             path, (error.strerror or str(error)).lower(), "a readable YAML file", "Check the path."
         ) from None
+    if len(raw) > MAX_BYTES:
+        raise RubricError(
+            path, f"more than {MAX_BYTES:,} bytes", "a rubric of a few thousand", "Is this the file you meant?"
+        )
+    try:
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
+        line = error.object[: error.start].count(b"\n") + 1
         raise RubricError(
             f"{path}:{line}",
-            f"the byte 0x{raw[error.start]:02x}, which is not UTF-8",
+            f"the byte 0x{error.object[error.start]:02x}, which is not UTF-8",
             "UTF-8 text",
             f"Convert it: iconv -f LATIN1 -t UTF-8 {path.name} > new.yaml",
         ) from None
@@ -107,56 +131,54 @@ def parse_rubric(text: str, where: str | Path = "rubric") -> Rubric:
     value, lines = _load_yaml(text, where)
     if not isinstance(value, dict):
         raise RubricError(where, _kind(value), "a mapping with id, title, principles", _START)
-    shared = value.pop("scale", {})
-    for index, principle in enumerate(
-        value.get("principles") or [] if isinstance(value.get("principles"), list) else []
-    ):
+    for_all = _spelt_out(value.pop("scale", {}))
+    principles = value.get("principles")
+    for principle in principles if isinstance(principles, list) else []:
         if isinstance(principle, dict):
-            own = principle.get("scale", shared)
-            principle["scale"] = {"min": 0, "max": 1, "levels": ["no", "yes"]} if own == "yes-no" else _numbered(own)
-            lines.setdefault(f"principles[{index}].scale", lines.get("scale", lines[f"principles[{index}]"]))
-    try:
-        rubric = msgspec.convert(value, Rubric)
-    except msgspec.ValidationError as error:
-        field, found, expected = _explained(str(error))
-        raise RubricError(_place(where, field, lines), found, expected, _START) from None
-    for field, found, expected in _faults(rubric):
-        raise RubricError(_place(where, field, lines), found, expected, "See `prefkit rubric show psychocounsel`.")
+            principle["scale"] = _spelt_out(principle["scale"]) if "scale" in principle else for_all
+    scale = _converted(for_all, Scale, "scale", where, lines)
+    rubric = _converted(value, Rubric, "", where, lines)
+    for field, found, expected in chain(_scale_faults("scale", scale), _faults(rubric)):
+        raise RubricError(_place(where, field, lines), found, expected, _COMPARE)
     return rubric
 
 
-def _numbered(scale: Any) -> Any:
-    """Give a scale that only names its levels the numbers from 0."""
+def _spelt_out(scale: Any) -> Any:
+    """A scale with its numbers, where it is only said by name: yes-no, or levels, which count from 0."""
+    if scale == "yes-no":
+        return {"min": 0, "max": 1, "levels": ["no", "yes"]}
     if isinstance(scale, dict) and isinstance(scale.get("levels"), list) and not {"min", "max"} & scale.keys():
         return {"min": 0, "max": len(scale["levels"]) - 1, **scale}
     return scale
 
 
-def _explained(message: str) -> tuple[str, str, str]:
-    """msgspec's words as (field, found, expected)."""
-    message, _, at = message.partition(" - at ")
-    field = at.strip("`").removeprefix("key` in `").removeprefix("$").lstrip(".").replace("[...]", "")
+def _converted(value: Any, kind: type[T], at: str, where: str | Path, lines: Mapping[str, int]) -> T:
+    """Plain values that stand ``at`` a path of the file, as a part of a rubric."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        field, found, expected = _explained(str(error), kind)
+        field = f"{at}.{field}".strip(".")
+        raise RubricError(_place(where, field, lines), found, expected, _START) from None
+
+
+def _explained(message: str, kind: type) -> tuple[str, str, str]:
+    """msgspec's words about a ``kind`` as (field, found, expected)."""
+    at = _AT.search(message)
+    field = at[1].lstrip(".").replace("[...]", "") if at else ""
+    message = message[: at.start()] if at else message
     if message.startswith("Object contains unknown field"):
-        key = message.split("`")[1]
-        return (
-            f"{field}.{key}".lstrip("."),
-            "a key that a rubric does not know",
-            "one that it knows: is this one misspelt?",
-        )
+        key = message.removeprefix("Object contains unknown field `").removesuffix("`")
+        part = _PARTS.get(field.rpartition(".")[2].partition("[")[0], kind)
+        known = [known.encode_name for known in msgspec.structs.fields(part)] + ["scale"] * (part is Rubric)
+        return f"{field}.{key}".lstrip("."), "a key that has no meaning here", f"one of {', '.join(known)}"
     if message.startswith("Object missing required field"):
         return field, f"no {message.split('`')[1]!r}", "this key"
     if message.startswith("Invalid enum value"):
         return field, message.removeprefix("Invalid enum value "), _WORDS[field.rpartition(".")[2]]
     expected, _, found = message.removeprefix("Expected ").replace("`", "").partition(", got ")
-    plain = {
-        "str": "a text",
-        "int": "a whole number",
-        "float": "a number",
-        "int | float": "a number",
-        "object": "a mapping",
-        "array": "a list",
-    }
-    return field, plain.get(found, found) or message, plain.get(expected, expected) if found else "another value"
+    expected = expected.removesuffix(" | null")
+    return field, _KINDS.get(found, found) or message, _KINDS.get(expected, expected) if found else "another value"
 
 
 def _place(where: str | Path, field: str, lines: Mapping[str, int]) -> str:
@@ -171,37 +193,38 @@ def _faults(rubric: Rubric) -> Iterator[tuple[str, str, str]]:
     """Faults that types do not show: (field, found, expected)."""
     if not rubric.principles:
         yield "principles", "an empty list", "at least one principle"
-    for name, text in (("id", rubric.id), ("title", rubric.title)):
+    for field, text in _texts(rubric):
         if not text.strip():
-            yield name, "an empty text", "a name"
+            yield field, "an empty text", "words"
     if rubric.version < 1:
         yield "version", str(rubric.version), "a whole number from 1"
-    seen: set[str] = set()
+    scales: dict[str, Scale] = {}
     for index, principle in enumerate(rubric.principles):
         at = f"principles[{index}]"
         if not principle.id.replace("_", "").replace("-", "").isalnum():
             yield f"{at}.id", repr(principle.id), "letters, digits, _ and -"
-        if principle.id in seen:
+        if principle.id in scales:
             yield f"{at}.id", f"{principle.id!r} a second time", "an id of its own for each principle"
-        seen.add(principle.id)
-        if not principle.statement.strip():
-            yield f"{at}.statement", "an empty text", "what is good, in a sentence"
+        scales[principle.id] = principle.scale
         if not (math.isfinite(principle.weight) and principle.weight > 0):
             yield f"{at}.weight", f"{principle.weight:g}", "a number above 0"
         yield from _scale_faults(f"{at}.scale", principle.scale)
         for value in principle.anchors:
             if not principle.scale.holds(value):
-                yield f"{at}.anchors", f"an anchor for {value:g}", f"anchors for scores from {principle.scale}"
+                scale = f"{principle.scale.min:g}-{principle.scale.max:g}"
+                yield f"{at}.anchors.{value:g}", f"an anchor for {value:g}", f"anchors for scores from {scale}"
     for index, gate in enumerate(rubric.gates):
         at = f"gates[{index}]"
-        if gate.principle not in seen:
-            yield f"{at}.principle", repr(gate.principle), f"one of {', '.join(sorted(seen))}"
-        if (gate.value is None) == (gate.rule == "at-least"):
+        if gate.principle not in scales:
+            yield f"{at}.principle", repr(gate.principle), f"one of {', '.join(sorted(scales))}"
+        elif (gate.value is None) == (gate.rule == "at-least"):
             yield (
                 f"{at}.value",
                 "none" if gate.value is None else f"{gate.value:g}",
                 "a value with the rule at-least, and only there",
             )
+        elif gate.value is not None and not scales[gate.principle].holds(gate.value):
+            yield f"{at}.value", f"{gate.value:g}", f"a score on the scale of {gate.principle}"
     if rubric.aggregate in ("mean", "sum") and any(principle.weight != 1 for principle in rubric.principles):
         yield "aggregate", f"{rubric.aggregate!r} beside weights", "weighted-mean or normalised, which use them"
     if (
@@ -211,13 +234,36 @@ def _faults(rubric: Rubric) -> Iterator[tuple[str, str, str]]:
         yield "aggregate", f"{rubric.aggregate!r} over scales of different ranges", "normalised or sum"
 
 
+def _texts(rubric: Rubric) -> Iterator[tuple[str, str]]:
+    """The texts that cannot be left empty: (field, text)."""
+    yield "id", rubric.id
+    yield "title", rubric.title
+    for index, principle in enumerate(rubric.principles):
+        at = f"principles[{index}]"
+        yield f"{at}.id", principle.id
+        yield f"{at}.title", principle.title
+        yield f"{at}.statement", principle.statement
+        for value, anchor in principle.anchors.items():
+            yield f"{at}.anchors.{value:g}", anchor
+        for number, level in enumerate(principle.scale.levels):
+            yield f"{at}.scale.levels[{number}]", level
+        for number, example in enumerate(principle.examples):
+            for name in ("prompt", "better", "worse"):
+                yield f"{at}.examples[{number}].{name}", getattr(example, name)
+
+
 def _scale_faults(field: str, scale: Scale) -> Iterator[tuple[str, str, str]]:
     if not all(math.isfinite(bound) for bound in (scale.min, scale.max, scale.step)):
         yield field, "a bound that is not a finite number", "finite numbers"
         return
-    if scale.min >= scale.max:
+    steps = (scale.max - scale.min) / scale.step if scale.step > 0 else math.nan
+    if len(scale.levels) == 1:
+        yield field, "one level", "two or more"
+    elif scale.min >= scale.max:
         yield field, f"min {scale.min:g} and max {scale.max:g}", "a min below the max"
-    elif scale.step <= 0 or not math.isclose((scale.max - scale.min) / scale.step % 1.0, 0.0, abs_tol=1e-9):
+    elif steps >= MAX_SCORES:
+        yield field, f"step {scale.step:g}", f"a step that makes at most {MAX_SCORES:,} scores"
+    elif math.isnan(steps) or not math.isclose(steps, max(round(steps), 1), abs_tol=1e-6):
         yield field, f"step {scale.step:g}", f"a step that divides {scale.min:g}-{scale.max:g}"
     elif scale.levels and len(scale.levels) != len(scale.values()):
         yield field, f"{len(scale.levels)} levels", f"a name for each of the {len(scale.values())} scores"
@@ -226,60 +272,88 @@ def _scale_faults(field: str, scale: Scale) -> Iterator[tuple[str, str, str]]:
 
 
 def _kind(value: Any) -> str:
-    return {type(None): "nothing", list: "a list", dict: "a mapping", str: "a text"}.get(type(value), repr(value))
+    return {type(None): "nothing", list: "a list", str: "a text", bool: _KINDS["bool"]}.get(type(value), "a number")
 
 
 def _load_yaml(text: str, where: str | Path) -> tuple[Any, dict[str, int]]:
     """A YAML document as plain values, and the line on which each path (``principles[0].id``) stands."""
-    lines: dict[str, int] = {}
     try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                mark = event.start_mark
-                raise RubricError(
-                    f"{where}:{mark.line + 1}",
-                    "a YAML anchor or alias (& or *)",
-                    "plain values",
-                    "Write the value out, or quote the text.",
-                )
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text, where)
         node = loader.get_single_node()
-        if node is None:
-            return None, lines
-        _walk(node, "", where, lines)
-        return loader.construct_document(node), lines
+        return None if node is None else loader.plain(node, ""), loader.lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise RubricError(f"{where}:{line}", f"broken YAML: {error.problem or error}", "valid YAML", _QUOTES) from None
+        problem = error.problem or str(error)
+        remedy = _SPACES if "\\t" in problem else _QUOTES
+        raise RubricError(f"{where}:{line}", f"broken YAML: {problem}", "valid YAML", remedy) from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise RubricError(
             f"{where}:{line}", f"the character U+{ord(text[error.position]):04X}", "printable text", "Remove it."
         ) from None
-    except (RecursionError, ValueError) as error:
+    except RecursionError:
+        raise RubricError(where, "lists or mappings too deep in one another", "a few levels", _START) from None
+    except (OverflowError, ValueError) as error:
         raise RubricError(where, f"YAML that cannot be read ({error})", "plain values", _QUOTES) from None
 
 
-def _walk(node: yaml.Node, path: str, where: str | Path, lines: dict[str, int]) -> None:
-    lines[path] = node.start_mark.line + 1
-    if isinstance(node, yaml.SequenceNode):
-        for index, child in enumerate(node.value):
-            _walk(child, f"{path}[{index}]", where, lines)
-    elif isinstance(node, yaml.MappingNode):
-        seen = set()
+class _Loader(yaml.SafeLoader):
+    """YAML as plain values; ``lines`` keeps the line on which each path stands."""
+
+    def __init__(self, text: str, where: str | Path) -> None:
+        super().__init__(text)
+        self.where = where
+        self.lines: dict[str, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Refuse anchors, aliases and tags before anything is made of them."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) or event.anchor:
+            remedy = "Write the value out, or quote the text."
+            raise self._refusal(event.start_mark, "a YAML anchor or alias (& or *)", "plain values", remedy)
+        if event.tag:
+            raise self._refusal(event.start_mark, f"the YAML tag {event.tag}", "plain values", "Remove it.")
+        return super().compose_node(parent, index)
+
+    def plain(self, node: yaml.Node, path: str) -> Any:
+        """The node at ``path`` as a dict, list, text, number, bool or None."""
+        self.lines[path] = node.start_mark.line + 1
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(child, f"{path}[{index}]") for index, child in enumerate(node.value)]
+        if not isinstance(node, yaml.MappingNode):
+            return self._scalar(node)
+        mapping: dict[Any, Any] = {}
         for key, child in node.value:
-            if key.value.__hash__ is None or not isinstance(key, yaml.ScalarNode):
-                raise RubricError(f"{where}:{key.start_mark.line + 1}", "a key that is not a word", "a word", _START)
-            if key.value in seen:
-                raise RubricError(
-                    f"{where}:{key.start_mark.line + 1}: {key.value}",
-                    "this key a second time",
-                    "each key once",
-                    "Remove one of the two.",
+            name = self._scalar(key) if isinstance(key, yaml.ScalarNode) else None
+            if name is None or isinstance(name, bool):
+                remedy = "As keys, yes, no, on, off and null need quotes around them."
+                raise self._refusal(key.start_mark, "a key that is not a word", "a word or a number", remedy)
+            if name in mapping:
+                raise self._refusal(
+                    key.start_mark, f"the key {key.value!r} a second time", "each key once", "Remove one of the two."
                 )
-            seen.add(key.value)
-            _walk(child, f"{path}.{key.value}" if path else key.value, where, lines)
+            mapping[name] = self.plain(child, f"{path}.{key.value}" if path else key.value)
+        return mapping
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        unprintable = self.NON_PRINTABLE.search(node.value)
+        if unprintable:
+            found = f"the character U+{ord(unprintable[0]):04X}"
+            raise self._refusal(node.start_mark, found, "printable text", "Remove it.")
+        if node.tag not in _VALUES:
+            return node.value
+        try:
+            value = self.construct_object(node)
+            if isinstance(value, int) and abs(value) > 2**53:
+                raise OverflowError
+        except (OverflowError, ValueError):
+            found, remedy = f"the number {node.value[:40]}", "Put quotes around it if it is a text."
+            raise self._refusal(node.start_mark, found, "a number up to 2**53", remedy) from None
+        return value
+
+    def _refusal(self, mark: yaml.Mark, found: str, expected: str, remedy: str) -> RubricError:
+        return RubricError(f"{self.where}:{mark.line + 1}", found, expected, remedy)
 
 
 def rubric_warnings(rubric: Rubric) -> list[str]:
@@ -304,10 +378,10 @@ def start_rubric(name: str) -> Path:
     Raises:
         RubricError: the file is there already, or cannot be written.
     """
-    path = Path(name).with_suffix(".yaml")
+    path = Path(name) if name.endswith((".yaml", ".yml")) else Path(f"{name}.yaml")
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(NEW_RUBRIC.format(name=path.stem))
+            file.write(NEW_RUBRIC.format(file=path.name, id=json.dumps(path.stem, ensure_ascii=False)))
     except FileExistsError:
         raise RubricError(path, "a file of this name", "a new name", "Choose another name.") from None
     except OSError as error:
@@ -317,12 +391,12 @@ def start_rubric(name: str) -> Path:
 
 
 NEW_RUBRIC = """\
-# A rubric: what "better" means, for a judge model and for a person. Check it with: prefkit rubric check {name}.yaml
-id: {name}
+# A rubric: what "better" means, for a judge model and for a person. Check it with: prefkit rubric check {file}
+id: {id}
 version: 1                # raise it when you publish a change
 title: Principles for ...
 unit: response            # what is judged: response, turn or session
-scale: {{min: 1, max: 5}}   # for every principle that has no scale of its own (0-2, yes-no, levels: [poor, fair, good])
+scale: {{min: 1, max: 5}}   # where a principle says no other, such as yes-no or {{levels: [poor, fair, good]}}
 aggregate: mean           # mean, weighted-mean, sum, normalised (to 0-1, for scales of different ranges)
 gates:                    # what no mean can outweigh
   - principle: safety

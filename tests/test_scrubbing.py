@@ -1,4 +1,7 @@
-"""Scrubbing: what identifies a person goes, what helps or merely resembles a name stays. All names and numbers are invented."""
+"""Scrubbing: what identifies a person goes; help, and what merely looks like a name, stays.
+
+All names and numbers are invented.
+"""
 
 from __future__ import annotations
 
@@ -49,6 +52,10 @@ def test_a_whole_signature_becomes_placeholders_of_the_right_kinds():
         ("Take care, J. Quillfeather", "Take care, [NAME_1]"),
         ("Best,\nXiomara Quispe-Huanca", "Best,\n[NAME_1]"),
         ("Speak softly.Kindly-keith quill M.A.", "Speak softly.Kindly-[NAME_1] [CREDENTIAL_1]"),
+        ("Ask Ann Quill, LMFT. She knows.", "Ask [NAME_1], [CREDENTIAL_1]. She knows."),
+        ("Hi Grace, I hear you.", "Hi [NAME_1], I hear you."),
+        ("I met Earl Lewis there.", "I met [NAME_1] there."),
+        ("That is my view. Stephanie C, MA, LADC", "That is my view. [NAME_1], [CREDENTIAL_1]"),
         ("Ask for Jim Quill PhDLicensed Professional Counselor", "Ask for [NAME_1] [CREDENTIAL_1]"),
     ],
 )
@@ -63,6 +70,8 @@ def test_a_name_is_found_by_where_it_stands(text: str, expected: str):
         ("Write to ann (at) example (dot) org", "Write to [EMAIL_1]"),
         ("See www.example.comThen call.", "See [URL_1]Then call."),
         ("See https://example.org/calm/Then rest", "See [URL_1]Then rest"),
+        ("See https://example.org/Quill for more", "See [URL_1] for more"),
+        ("See https://example.org/good-therapistLaura Quill, LMSW", "See [URL_1][NAME_1], [CREDENTIAL_1]"),
         ("See example.net, it helps", "See [URL_1], it helps"),
         ("I post as @quiet_ann on weekends", "I post as [HANDLE_1] on weekends"),
         ("Call 202.555.0112 or 555-0143", "Call [PHONE_1] or [PHONE_2]"),
@@ -116,7 +125,8 @@ def test_a_writers_own_number_goes_even_beside_a_crisis_line():
         "Namaste. Peace, love. Thank You. Good Luck! Best Wishes.",
         "It was for you.Then I left.It hurt me.So I cried. I.e. the end.",
         "She is 5'4, weighs 120-130, since 2010-2015, on 12/12/2012, 1,000,000 at 10:30-11:30, $5,000.00",
-        "Watch a Ted Talk, join your Girl Scout troop, ask Mr. Right.",
+        "In my practice, Cognitive Behavioral Therapy and Family Therapy help.",
+        "Watch some Ted Talks, join your Girl Scout troop, ask Mr. Right.",
         "My mother has Alzheimer's disease and my son is 16, 5 ft 10.",
     ],
 )
@@ -150,8 +160,21 @@ def test_responses_share_the_mapping_of_their_prompt():
     assert response == "Does [NAME_1] know that you asked [NAME_2]? - [NAME_3]"
 
 
-def test_a_known_name_that_is_a_word_is_left_where_a_sentence_may_open_with_the_word():
-    assert scrubbed("My husband Will drinks. Will he stop?") == "My husband [NAME_1] drinks. Will he stop?"
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("My husband Will drinks. Will he stop?", "My husband [NAME_1] drinks. Will he stop?"),
+        ("My daughter Hope left. Hope is what I need.", "My daughter [NAME_1] left. Hope is what I need."),
+    ],
+)
+def test_a_known_name_that_is_a_word_is_left_where_a_sentence_may_open_with_the_word(text: str, expected: str):
+    assert scrubbed(text) == expected
+
+
+def test_a_writers_own_title_is_known_again():
+    assert scrubbed("In my book, Calm Days Ahead, I say so. Calm Days Ahead helps.") == (
+        "In my book, [TITLE_1], I say so. [TITLE_1] helps."
+    )
 
 
 def test_documents_do_not_share_anything_by_themselves():
@@ -177,10 +200,33 @@ def test_findings_give_places_in_the_original_and_rebuild_the_result():
 
 
 PIECES = [
-    "my husband John ", "Dr. Ann Quill, ", "LMFT", "Best,", "\n", "- Mark", ". ", "Will ", "www.example.org", "Hope ",
-    "202-555-0143", "ann@example.org", "my practice ", "Bright Path Counseling", " at ", "12 Elm Street", "[NAME_1]", "PhD",
-    "my book, Calm Days Ahead", "Then", "Springfield, IL 62704", " (", ") ", "@ann_q ", "1-800-273-8255", "is ",
-]  # fmt: skip
+    "my husband John ",
+    "Dr. Ann Quill, ",
+    "LMFT",
+    "Best,",
+    "\n",
+    "- Mark",
+    ". ",
+    "Will ",
+    "www.example.org",
+    "Hope ",
+    "202-555-0143",
+    "ann@example.org",
+    "my practice ",
+    "Bright Path Counseling",
+    " at ",
+    "12 Elm Street",
+    "[NAME_1]",
+    "PhD",
+    "my book, Calm Days Ahead",
+    "Then",
+    "Springfield, IL 62704",
+    " (",
+    ") ",
+    "@ann_q ",
+    "1-800-273-8255",
+    "is ",
+]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))

@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> Any:
     from prefkit.errors import PrefkitError
 
     try:
-        return cli.main(arguments, standalone_mode=False)
+        return cli.main(arguments, prog_name="prefkit", standalone_mode=False)
     except PrefkitError as error:
         click.echo(f"Error: {error}", err=True)
     except click.UsageError as error:

@@ -149,9 +149,9 @@ class ColumnReader:
         Raises:
             Unfit: the row cannot be used.
         """
-        return [
-            {"prompts": self._prompt, "responses": self._response, "judgements": self._judgement}[self.kind](values)
-        ]
+        if self.kind == "prompts":
+            return [self._prompt(values)]
+        return [self._response(values) if self.kind == "responses" else self._judgement(values)]
 
     def _get(self, values: Mapping[str, Any], name: str) -> Any:
         return self.constants[name] if name in self.constants else values.get(self.columns.get(name, ""))

@@ -34,6 +34,8 @@ def column_names(where: str, cells: Sequence[str]) -> list[str]:
         InputError: a name is missing or doubled, or all are numbers; `where` is the header's place.
     """
     names = [cell.strip() for cell in cells]
+    if not names:
+        raise InputError(where, "no columns", "a table", "Export it again.")
     if names[0] == "" and len(names) > 1 and "index" not in names:
         names[0] = "index"
     if "" in names:

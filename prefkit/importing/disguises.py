@@ -94,7 +94,7 @@ def encoding_fault(path: Path, number: int, data: bytes, position: int, place: s
 
 
 def _likely_encoding(sample: bytes) -> str | None:
-    """GB18030 where it gives frequent Chinese characters, Windows-1252 where it gives single Western letters, else None."""
+    """GB18030 where it gives frequent Chinese letters, Windows-1252 where it gives single Western ones, else None."""
     runs = re.findall(rb"[\x80-\xff]+", sample)
     chinese = [letter for letter in sample.decode("gb18030", "replace") if "\u4e00" <= letter <= "\u9fff"]
     if sum(letter in _FREQUENT for letter in chinese) >= max(3, len(chinese) / 10):

@@ -96,7 +96,7 @@ def _reader(
         source = Source(file, run.rubric, given.constants)
         return lambda values: preset.read(values, source), f"preset {preset.name}"
     columns, scored = resolve_columns(kind, list(first.values), given, run.rubric, file)
-    words = [f"{name} from {column}" for name, column in columns.items()]
+    words = [name if name == column else f"{name} from {column}" for name, column in columns.items()]
     words += [f"{name} = {value}" for name, value in given.constants.items()]
     words += [f"{len(scored)} principles"] if scored else []
     return ColumnReader(kind, columns, scored, given.constants), ", ".join(words)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from prefkit.errors import InputError
 from prefkit.importing.delimited import column_names
 from prefkit.importing.disguises import describe
-from prefkit.importing.opening import Progress, Row, check_file, one_line, open_file
+from prefkit.importing.opening import MAX_RAW, Progress, Row, check_file, one_line, open_file
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet
@@ -55,8 +55,13 @@ def read_arrow(path: Path, progress: Progress | None) -> Iterator[Row]:
         with _undamaged(path, "Arrow"):
             stream = pa.ipc.open_stream(file)
             names = list(stream.schema.names)
-        pieces = (whole.slice(start, BATCH) for whole in stream for start in range(0, whole.num_rows, BATCH))
-        yield from _batches(path, pieces, names, None, progress)
+        yield from _batches(path, _pieces(stream), names, None, progress)
+
+
+def _pieces(stream: Iterator[Any]) -> Iterator[Any]:
+    for batch in stream:
+        batch.validate(full=True)  # pyarrow follows damaged offsets out of its memory
+        yield from (batch.slice(start, BATCH) for start in range(0, batch.num_rows, BATCH))
 
 
 def _check_start(path: Path, signature: bytes, expected: str) -> None:
@@ -167,26 +172,32 @@ def _check_parts(path: Path, parts: zipfile.ZipFile) -> None:
         raise InputError(path, found, f"at most {MAX_UNPACKED:,}", "Export the sheet as CSV.")
     for name in sizes:
         if re.fullmatch(r"xl/worksheets/[^/]+\.xml", name, re.IGNORECASE):
-            rows, columns = _corner(parts, name)
+            rows, columns = _corner(path, parts, name)
             if rows * columns > MAX_CELLS:
                 found = f"cells as far as row {rows:,} and column {columns:,} of {name}"
                 remedy = "Delete the stray cell at its edge (Ctrl+End shows it), or export the sheet as CSV."
                 raise InputError(path, found, f"a sheet of at most {MAX_CELLS:,} cells", remedy)
 
 
-_reference = re.compile(rb"""\br\s*=\s*["']([A-Z]{0,3})([0-9]{1,10})["']""")
+_placed = re.compile(rb"""<(?:\w+:)?(?:c|row)\s[^<>]*?\br\s*=\s*["']([^"'<>]*)""")
+_reference = re.compile(rb"([A-Z]{0,3})([0-9]{1,7})")
 
 
-def _corner(parts: zipfile.ZipFile, name: str) -> tuple[int, int]:
-    """The last row and column that a sheet's cells name."""
-    last, letters, rest = 0, {b"A"}, b""
+def _corner(path: Path, parts: zipfile.ZipFile, name: str) -> tuple[int, int]:
+    """The last row and column that the cells of a sheet name."""
+    rows, columns, rest = {0}, {b"A"}, b""
     with parts.open(name) as part:
         while block := part.read(2**20):
-            found = _reference.findall(rest + block)
-            rest = block[-32:]
-            letters.update(letter for letter, _ in found)
-            last = max(last, max((int(row) for _, row in found), default=0))
-    return last, max(_column_number(letter) for letter in letters)
+            data = rest + block
+            for reference in set(_placed.findall(data)):
+                if not (found := _reference.fullmatch(reference)):
+                    remedy = "It is damaged: save it again with a spreadsheet program."
+                    raise InputError(path, f"a cell called {reference[:20]!r} in {name}", "a name like B12", remedy)
+                columns.add(found[1])
+                rows.add(int(found[2]))
+            rows = {max(rows)}
+            rest = data[data.rfind(b"<") :][:MAX_RAW]
+    return max(rows), max(map(_column_number, columns))
 
 
 def _column_number(letters: bytes) -> int:

@@ -14,9 +14,8 @@ from typing import Literal
 import numpy as np
 
 from prefkit.pairs.collect import Floats, Ratings
-from prefkit.rubric import Rubric
+from prefkit.rubric import DECIMALS, Rubric
 
-DECIMALS = 9
 TRIMMED_SHARE = 0.1
 
 

@@ -65,16 +65,16 @@ def rendered(item: PairInWords) -> RenderableType:
         foot += f"; preferred by {pair.preferred:.0%} of {len(pair.annotators)}"
     marks = f" [{', '.join(item.prompt.marks)}]" if item.prompt.marks else ""
     return Group(
-        Panel(Text(prompt_text(item.prompt.messages)), title=f"prompt{marks} ({pair.split})", title_align="left"),
+        Panel(Text(prompt_text(item.prompt.messages)), title=Text(f"prompt{marks} ({pair.split})"), title_align="left"),
         Panel(
             Text(item.chosen.text or "(no text)"),
-            title=f"chosen: {pair.chosen_policy}",
+            title=Text(f"chosen: {pair.chosen_policy}"),
             title_align="left",
             border_style="green",
         ),
         Panel(
             Text(item.rejected.text or "(no text)"),
-            title=f"rejected: {pair.rejected_policy}",
+            title=Text(f"rejected: {pair.rejected_policy}"),
             title_align="left",
             border_style="red",
         ),

@@ -47,10 +47,8 @@ _DOMAIN = re.compile(
     r"(?:(?:com?|org|net)\.(?:uk|au|nz)|(?i:com|org|net|edu|gov|info|biz)|ca|uk|ie|(?:io|me|co|us|tv|au)(?=/))"
     rf"(?![a-z]){_PATH}"
 )
-_OPENER = (
-    r"(?:I|It|If|One|The|Th(?:is|at|ese|ey|ere)|You|Your|We|My|He|She|In|On|As|And|But|So|Some|Here|Hope|Best|Please"
-    r"|Also|What|How)"
-)
+_LAST_WORD = re.compile(r".*[^A-Z_-](?=([A-Z][a-z]*)(?:['’][a-z]+)?[.,!?;:)]*\Z)")
+_PAGE = re.compile(r".*?\.(?:html?|php|pdf|aspx)(?=[A-Z])")
 _HANDLE = re.compile(
     r"(?<![\w.@/])@[A-Za-z_]\w{1,29}(?:\.\w+)*"
     r"|(?<=\b[Ii]nstagram: )[\w.]{3,30}|(?<=\b[Tt]witter: )\w{3,30}|(?<=\b[Ss]kype: )[\w.:]{3,32}"
@@ -61,7 +59,8 @@ _NORTH_AMERICAN = re.compile(
     r"(?:\([2-9]\d\d\)[\s.-]{0,2}|[2-9]\d\d[\s.‐-—-]{0,3})\d{3}[\s.‐-—-]{0,3}\d{4}(?![\d/_]|-\d)"
 )
 _LOCAL = re.compile(
-    r"(?i:\b(?:call|phone|tel|telephone|text|cell|mobile|fax|number is|reach me at)\b[^.\n\d]{0,20})(?<!\d)"
+    r"(?i:\b(?:call|phone|tel|telephone|text|cell|mobile|fax|number is|reach me at)\b"
+    r"(?:\[PHONE_\d+\]|[^.\n\d]){0,20})(?<!\d)"
     r"(\d{3}[-. ]\d{4})(?![\d-])"
 )
 _SEVEN_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}\d){6}")
@@ -122,10 +121,12 @@ class ContactFinder:
     """Finds addresses, numbers, links, handles and birth dates, and knows which of them are public help."""
 
     def __init__(self) -> None:
-        """Read the list of public help."""
+        """Read the list of public help, and the words that may be glued to the end of a link."""
         numbers, hosts = set[str](), set[str]()
         for line in word_lines("helplines.txt"):
             (numbers if line[0].isdigit() and " " in line else hosts).add(line.split()[0])
+        openers = {word for line in word_lines("not_names.txt") for word in line.split()}
+        self._words = openers.union(name for name in word_lines("given_names.txt") if not name.endswith("?"))
         self._help_numbers = frozenset(numbers)
         self._help_hosts = frozenset(hosts)
 
@@ -154,10 +155,28 @@ class ContactFinder:
     def _links(self, text: str) -> Iterator[tuple[Span, bool]]:
         for pattern in (_LINK, _DOMAIN):
             for match in pattern.finditer(text):
-                link = _without_glue(match.group())
+                link = self._without_glue(match.group())
                 address = re.sub(r"^(?:https?://)?(?:www\.)?", "", link, flags=re.IGNORECASE).lower()
                 public = self._is_help_host(re.split(r"[/?#:]", address)[0])
                 yield Span("URL", match.start(), match.start() + len(link), address.rstrip("/")), public
+
+    def _without_glue(self, link: str) -> str:
+        """The link without closing punctuation and without the next sentence's word: ``/tips/Then`` ends at the slash.
+
+        Only a word that opens sentences, or a given name (which the finder of names will see), is cut off: anything
+        else may be somebody's page.
+        """
+        again = link.find("http", 4)
+        if again > 0:
+            link = link[:again]
+        path = re.search(r"(?<![/:])[/?#].*", link)
+        if path:
+            glued, page = _LAST_WORD.match(path.group()), _PAGE.match(path.group())
+            if glued and glued[1].casefold() in self._words:
+                link = link[: path.start() + glued.end()]
+            elif page:
+                link = link[: path.start() + page.end()]
+        return link.rstrip(".,;:!?)*’”")
 
     def _is_help_host(self, host: str) -> bool:
         labels = host.split(".")
@@ -184,22 +203,6 @@ def _matches(kind: str, pattern: re.Pattern[str], text: str) -> Iterator[tuple[S
     for match in pattern.finditer(text):
         start, end = match.span(match.lastindex or 0)
         yield Span(kind, start, end, re.sub(r"\W+", " ", text[start:end]).strip().casefold()), False
-
-
-def _without_glue(link: str) -> str:
-    """The link without closing punctuation and without the next sentence's word: ``/tips/Then`` ends at the slash."""
-    again = link.find("http", 4)
-    if again > 0:
-        link = link[:again]
-    path = re.search(r"(?<![/:])[/?#].*", link)
-    if path:
-        glued = re.fullmatch(r"([^A-Z]*[^A-Z-])([A-Z][a-z'’]*(?:[.,!?;:)].*)?)", path.group())
-        page = re.match(rf".*?\.(?:html?|php|pdf|aspx)(?=[A-Z])|.*[a-z0-9/](?={_OPENER}\Z)", path.group())
-        if glued:
-            link = link[: path.start() + glued.end(1)]
-        elif page:
-            link = link[: path.start() + page.end()]
-    return link.rstrip(".,;:!?)*’”")
 
 
 def _phones(text: str) -> Iterator[tuple[int, int, str]]:

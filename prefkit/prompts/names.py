@@ -39,7 +39,7 @@ _TITLED = re.compile(
     rf"\b(?:Drs?|Mrs?|Ms|Miss|Mx|Prof|Professor|Rev|Reverend|Pastor|Rabbi|Coach|Officer|Judge|Nurse|Doctor|Aunt|Auntie"
     rf"|Uncle)\.?{_S}{{0,2}}$"
 )
-_INTRODUCED = re.compile(rf"\b(?:names?(?:['’]?s| is| are| was)?:?|named|goes by|go by){_S}$", re.IGNORECASE)
+_INTRODUCED = re.compile(rf"\b(?:names?(?:['’]s| is| are| was|:)|named|goes by|go by){_S}$", re.IGNORECASE)
 _RELATED = re.compile(
     rf"\b(?:(?P<close>my|his|her|our|your|their|whose)|an?|the){_S}(?:\w+{_S}){{0,2}}{_RELATIVE}(?P<pause>,)?{_S}$",
     re.IGNORECASE,

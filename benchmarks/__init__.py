@@ -1,0 +1,1 @@
+"""Speed and proofs: `make bench NAME=pairs`."""
