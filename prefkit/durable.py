@@ -1,9 +1,12 @@
 """Files that survive a crash: replaced whole or not at all, appended a line at a time.
 
-``replacing`` writes to ``NAME.part`` and renames it at the end, so that a reader sees the old file or the new one.
-``append_lines`` adds whole lines and takes them back if the disk fills up. ``drop_torn_line`` removes what a killed
-process left of a line. A reader (``read_lines``) takes no notice of a last line without its newline: it is not
-written yet.
+``replacing`` and ``replacing_folder`` write to ``NAME.part`` and rename it at the end, so that a reader sees the old one
+or the new one. ``append_lines`` adds whole lines and takes them back if the disk fills up. ``Together`` is for several
+files that change as one: an error in the middle leaves all of them as they were.
+
+A killed process leaves ``.part`` files, which ``clear_parts`` removes, and at most one torn line, which
+``mend_last_line`` removes. A reader (``read_lines``) takes no notice of a torn line: it is not written yet. A last line
+that is a whole JSON object and only lacks its newline, as an editor may leave it, is no torn line.
 """
 
 from __future__ import annotations
@@ -13,13 +16,24 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from prefkit.errors import RunError
 
 PART = ".part"
+OLD = f".old{PART}"
+"""What a folder is called while another one takes its place."""
+
+Put = Callable[[Path, Path], None]
+"""Called with a finished ``.part`` and its place."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PATH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @contextlib.contextmanager
@@ -28,17 +42,34 @@ def explained_disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            remedy = "Nothing was changed. Make room and run the same command again."
+        found = (error.strerror or str(error)).lower()
+        if error.errno in _FULL:
+            remedy = "Make room and run the same command again; nothing is lost."
             raise RunError(path, "no space left on the disk", "room for this file", remedy) from None
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _CLOSED:
             remedy = "Check who owns the folder, or work on a copy."
-            raise RunError(path, (error.strerror or "").lower(), "a file that may be written", remedy) from None
+            raise RunError(path, found, "a file that may be read and written", remedy) from None
+        if error.errno in _NO_PATH:
+            raise RunError(path, found, "a path that leads to a folder", "Look at the path.") from None
+        if error.errno == errno.EIO:
+            raise RunError(path, found, "a disk that works", "Copy the folder to another disk.") from None
         raise
 
 
+def put_in_place(part: Path, path: Path) -> None:
+    """Let a finished ``.part`` take the place of ``path``."""
+    if part.is_dir() and path.exists():
+        old = path.with_name(path.name + OLD)
+        os.replace(path, old)
+        os.replace(part, path)
+        shutil.rmtree(old)
+    else:
+        os.replace(part, path)
+    sync_folder(path.parent)
+
+
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path, put: Put = put_in_place) -> Iterator[BinaryIO]:
     """A binary file that takes the place of ``path`` when the block ends without an error, and vanishes otherwise."""
     part = path.with_name(path.name + PART)
     with explained_disk_errors(path):
@@ -47,31 +78,28 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, path)
-            sync_folder(path.parent)
+            put(part, path)
         except BaseException:
-            part.unlink(missing_ok=True)
+            remove(part)
             raise
 
 
 @contextlib.contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
+def replacing_folder(path: Path, put: Put = put_in_place) -> Iterator[Path]:
     """A new folder that takes the place of ``path`` when the block ends without an error, and vanishes otherwise."""
-    part, old = path.with_name(path.name + PART), path.with_name(path.name + ".old" + PART)
+    part = path.with_name(path.name + PART)
     with explained_disk_errors(path):
-        for left in (part, old):
-            shutil.rmtree(left, ignore_errors=True)
-        part.mkdir()
         try:
+            remove(part)
+            part.mkdir()
             yield part
+            for file in part.rglob("*"):
+                sync(file)
+            sync_folder(part)
+            put(part, path)
         except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
+            remove(part)
             raise
-        if path.exists():
-            os.replace(path, old)
-        os.replace(part, path)
-        sync_folder(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def append_lines(path: Path, lines: Iterable[bytes]) -> int:
@@ -81,8 +109,8 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> int:
     torn line stay, and the same command completes them.
     """
     count = 0
+    before = size(path)
     with explained_disk_errors(path):
-        before = path.stat().st_size if path.exists() else 0
         try:
             with open(path, "ab") as file:
                 for line in lines:
@@ -91,35 +119,134 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> int:
                 file.flush()
                 os.fsync(file.fileno())
         except BaseException:
-            if path.exists():
-                os.truncate(path, before)
+            cut_back(path, before)
             raise
+        if before is None:
+            sync_folder(path.parent)
     return count
 
 
-def drop_torn_line(path: Path) -> int:
-    """Remove what stands behind the last newline; return how many bytes that was."""
+class Together:
+    """Changes to several files of which all happen or, after an error, none.
+
+    What is put waits as ``.part`` until ``finish``. What is appended is there at once, and ``undo`` takes it back. A
+    process that is killed while it finishes leaves some files new and some old; the order in which they were put is
+    the order in which they get their places.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is to be done yet."""
+        self._waiting: dict[Path, Path | None] = {}
+        self._before: dict[Path, int | None] = {}
+
+    def put(self, part: Path, path: Path) -> None:
+        """Let a finished ``.part`` wait for its place; what waited for the same place before is gone."""
+        self._waiting.pop(path, None)
+        self._waiting[path] = part
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or folder, and what waits for its place, at the end."""
+        if part := self._waiting.pop(path, None):
+            remove(part)
+        self._waiting[path] = None
+
+    def append(self, path: Path, lines: Iterable[bytes]) -> int:
+        """Append lines, and remember where they begin."""
+        self._before.setdefault(path, size(path))
+        return append_lines(path, lines)
+
+    def finish(self) -> None:
+        """Put everything in its place."""
+        for path, part in self._waiting.items():
+            with explained_disk_errors(path):
+                if part is None:
+                    remove(path)
+                else:
+                    put_in_place(part, path)
+
+    def undo(self) -> None:
+        """Leave every file as it was."""
+        for part in filter(None, self._waiting.values()):
+            remove(part)
+        for path, before in self._before.items():
+            cut_back(path, before)
+
+
+def size(path: Path) -> int | None:
+    """The bytes of a file; None where there is none."""
+    return path.stat().st_size if path.exists() else None
+
+
+def cut_back(path: Path, before: int | None) -> None:
+    """Give a file the size that it had; None is no file."""
+    if before is None:
+        path.unlink(missing_ok=True)
+    elif path.exists():
+        os.truncate(path, before)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with what is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what a killed process left unfinished in a folder and below; a folder that it had just moved aside goes
+    back."""
+    with explained_disk_errors(folder):
+        for part in list(folder.rglob(f"*{PART}")):
+            place = part.with_name(part.name.removesuffix(OLD))
+            if part.name.endswith(OLD) and not place.exists():
+                os.replace(part, place)
+            else:
+                remove(part)
+
+
+def mend_last_line(path: Path) -> int:
+    """Remove what a killed process left of a line, and return how many bytes that was.
+
+    A last line that is whole but for its newline gets one.
+    """
     if not path.exists():
         return 0
-    with open(path, "rb+") as file:
-        size = end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - (1 << 16))
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        file.truncate(end)
-    return size - end
+    with explained_disk_errors(path):
+        with open(path, "rb") as file:
+            torn = _behind_last_newline(file)
+        if _is_object(torn):
+            append_lines(path, [b"\n"])
+            return 0
+        if torn:
+            os.truncate(path, path.stat().st_size - len(torn))
+    return len(torn)
+
+
+def _behind_last_newline(file: BinaryIO) -> bytes:
+    end, block = file.seek(0, os.SEEK_END), 1 << 16
+    while True:
+        start = file.seek(max(0, end - block))
+        text = file.read()
+        newline = text.rfind(b"\n")
+        if newline >= 0 or start == 0:
+            return text[newline + 1 :]
+        block *= 4
+
+
+def _is_object(line: bytes) -> bool:
+    """Whether a line is a whole JSON object; no beginning of one is."""
+    try:
+        return isinstance(msgspec.json.decode(line), dict)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The whole lines of a file with their numbers from 1; memory does not grow with the file."""
-    with open(path, "rb") as file:
+    with explained_disk_errors(path), open(path, "rb") as file:
         for number, line in enumerate(file, 1):
-            if line.endswith(b"\n"):
+            if line.endswith(b"\n") or _is_object(line):
                 yield number, line
 
 
@@ -127,6 +254,12 @@ def file_digest(path: Path) -> str:
     """Thirty-two hexadecimal digits (BLAKE2b) of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file to the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:

@@ -276,7 +276,7 @@ def _linking_pairs(texts: Iterable[str], threshold: float, seed: int) -> tuple[N
     repeats = np.flatnonzero(first_equal != np.arange(n_texts))
     equal_pairs = np.stack([first_equal[repeats], repeats], axis=1)
 
-    distinct = np.flatnonzero((first_equal == np.arange(n_texts)) & (np.diff(hashed.offsets) > 0))
+    distinct = np.flatnonzero(first_equal == np.arange(n_texts))
     if len(distinct) < n_texts:
         hashed = hashed.rows(distinct)
     return np.concatenate([equal_pairs, distinct[_similar_pairs(hashed, threshold, seed)]]), n_texts

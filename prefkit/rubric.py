@@ -45,7 +45,7 @@ class Scale(Section, frozen=True, kw_only=True):
     def values(self) -> list[Score]:
         """The scores from the lowest to the highest."""
         count = round((self.max - self.min) / self.step) + 1
-        return [round(self.min + index * self.step, 9) for index in range(count)]
+        return [round(self.min + index * self.step, DECIMALS) for index in range(count)]
 
     def __str__(self) -> str:
         return " / ".join(self.levels) if self.levels else f"{self.min:g}-{self.max:g}"

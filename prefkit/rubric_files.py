@@ -23,6 +23,7 @@ import msgspec
 import yaml
 
 from prefkit.errors import RubricError
+from prefkit.records import Score
 from prefkit.rubric import Example, Gate, Principle, Rubric, Scale
 
 MAX_BYTES = 1 << 20
@@ -133,9 +134,13 @@ def parse_rubric(text: str, where: str | Path = "rubric") -> Rubric:
         raise RubricError(where, _kind(value), "a mapping with id, title, principles", _START)
     for_all = _spelt_out(value.pop("scale", {}))
     principles = value.get("principles")
-    for principle in principles if isinstance(principles, list) else []:
+    for index, principle in enumerate(principles if isinstance(principles, list) else []):
         if isinstance(principle, dict):
             principle["scale"] = _spelt_out(principle["scale"]) if "scale" in principle else for_all
+            anchors = principle.get("anchors")
+            for key, anchor in anchors.items() if isinstance(anchors, dict) else ():
+                # One by one, because msgspec does not say of which key it speaks.
+                _converted({key: anchor}, dict[Score, str], f"principles[{index}].anchors.{key}", where, lines)
     scale = _converted(for_all, Scale, "scale", where, lines)
     rubric = _converted(value, Rubric, "", where, lines)
     for field, found, expected in chain(_scale_faults("scale", scale), _faults(rubric)):
@@ -178,7 +183,7 @@ def _explained(message: str, kind: type) -> tuple[str, str, str]:
         return field, message.removeprefix("Invalid enum value "), _WORDS[field.rpartition(".")[2]]
     expected, _, found = message.removeprefix("Expected ").replace("`", "").partition(", got ")
     expected = expected.removesuffix(" | null")
-    return field, _KINDS.get(found, found) or message, _KINDS.get(expected, expected) if found else "another value"
+    return field, _KINDS.get(found, found) or "a number as a key", _KINDS.get(expected, expected)
 
 
 def _place(where: str | Path, field: str, lines: Mapping[str, int]) -> str:

@@ -9,23 +9,35 @@
     dataset/             written whole
 
 Any of the three JSONL files may be a Parquet file of the same columns instead; the ending says which. One process
-writes at a time: ``Run.writing`` holds the lock and first clears what a killed process left behind. ``run.json``
-holds no time of day, so that the same commands give the same bytes.
+writes at a time: ``Run.writing`` holds the lock and first clears what a killed process left behind. A stage that
+changes several files does so ``at_once``: an error changes none of them. ``run.json`` holds no time of day, so that the
+same commands give the same bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
 from prefkit import __version__
-from prefkit.durable import PART, append_lines, drop_torn_line, explained_disk_errors, read_lines, replacing
+from prefkit.durable import (
+    PART,
+    Together,
+    append_lines,
+    clear_parts,
+    explained_disk_errors,
+    mend_last_line,
+    put_in_place,
+    read_lines,
+    remove,
+    replacing,
+    replacing_folder,
+)
 from prefkit.errors import RecordError, RunError
 from prefkit.records import Judgement, Prompt, Response
 from prefkit.rubric import Rubric
@@ -62,7 +74,8 @@ class Run:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.info = self._load()
+        self.info = _read_info(self.path)
+        self._together: Together | None = None
 
     @classmethod
     def create(cls, path: str | Path, rubric: Rubric) -> Run:
@@ -72,32 +85,18 @@ class Run:
             RunError: the folder is not empty, or cannot be made.
         """
         folder = Path(path)
-        if (folder / "run.json").exists():
-            remedy = f"Go on with it (`prefkit status {folder}`), or choose another name."
-            raise RunError(folder, "a run", "a new name", remedy)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise RunError(folder, "other files", "an empty folder or a new name", "Choose another name.")
         with explained_disk_errors(folder):
+            if (folder / "run.json").exists():
+                remedy = f"Go on with it (`prefkit status {folder}`), or choose another name."
+                raise RunError(folder, "a run", "a new name", remedy)
+            if folder.exists() and not folder.is_dir():
+                raise RunError(folder, "a file", "an empty folder or a new name", "Choose another name.")
+            if folder.exists() and any(not file.name.endswith(PART) for file in folder.iterdir()):
+                raise RunError(folder, "other files", "an empty folder or a new name", "Choose another name.")
             folder.mkdir(parents=True, exist_ok=True)
-        info = RunInfo(rubric=rubric.hash, rubrics={rubric.hash: rubric})
-        _write_info(folder, info)
+        with replacing(folder / "run.json") as file:
+            file.write(_encoded(RunInfo(rubric=rubric.hash, rubrics={rubric.hash: rubric})))
         return cls(folder)
-
-    def _load(self) -> RunInfo:
-        path = self.path / "run.json"
-        try:
-            info = msgspec.json.decode(path.read_bytes(), type=RunInfo)
-        except (FileNotFoundError, NotADirectoryError):
-            remedy = f"Make one: prefkit new {self.path} --rubric psychocounsel"
-            raise RunError(self.path, "no run.json", "a run folder", remedy) from None
-        except PermissionError:
-            raise RunError(path, "a file that may not be read", "a readable run", "Check who owns it.") from None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            remedy = "Restore it from a copy; prefkit always replaces it whole, so something else changed it."
-            raise RunError(path, f"{error}", "what prefkit wrote", remedy) from None
-        if info.format != 1 or info.rubric not in info.rubrics:
-            raise RunError(path, f"format {info.format}", "format 1", "Use the version of prefkit that wrote it.")
-        return info
 
     @property
     def rubric(self) -> Rubric:
@@ -172,20 +171,53 @@ class Run:
         """Hold the run for one writer, and first clear away what a killed one left.
 
         Raises:
-            RunError: another process holds it.
+            RunError: another process holds it, or the disk is full.
         """
-        with _lock(self.path, command):
-            self.info = self._load()
-            for part in self.path.rglob(f"*{PART}"):
-                shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        with _lock(self.path, command), explained_disk_errors(self.path):
+            self.info = _read_info(self.path)
+            clear_parts(self.path)
             for record in STEMS:
-                drop_torn_line(self._jsonl(record))
+                mend_last_line(self._jsonl(record))
             yield
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Let all that the block changes take effect at its end, and nothing of it if the block fails.
+
+        For stages that can be done again for nothing. One that pays for its answers appends without it, and keeps them.
+        """
+        self._together = Together()
+        try:
+            yield
+            self._together.finish()
+        except BaseException:
+            self._together.undo()
+            raise
+        finally:
+            self._together = None
+
+    def replacing(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+        """A binary file that takes the place of ``name`` in the run when the block ends without an error."""
+        return replacing(self.path / name, self._together.put if self._together else put_in_place)
+
+    def replacing_folder(self, name: str) -> contextlib.AbstractContextManager[Path]:
+        """The same for a folder, which is empty at first."""
+        return replacing_folder(self.path / name, self._together.put if self._together else put_in_place)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or folder of the run, if it is there."""
+        with explained_disk_errors(self.path / name):
+            (self._together.remove if self._together else remove)(self.path / name)
+
     def replace(self, record: Any, records: Iterable[Prompt | Response | Judgement]) -> int:
-        """Write the file of a type whole; return how many records."""
+        """Write the file of a type whole; return how many records.
+
+        Raises:
+            RunError: the file is Parquet, or the disk is full (then nothing is changed).
+        """
+        self._need_jsonl(record)
         count = 0
-        with replacing(self._jsonl(record)) as file:
+        with self.replacing(self._jsonl(record).name) as file:
             for item in records:
                 file.write(msgspec.json.encode(item) + b"\n")
                 count += 1
@@ -197,15 +229,19 @@ class Run:
         Raises:
             RunError: the file is Parquet, or the disk is full (then nothing is appended).
         """
+        self._need_jsonl(record)
+        return (self._together.append if self._together else append_lines)(self._jsonl(record), lines)
+
+    def _need_jsonl(self, record: Any) -> None:
         path = self.file(record)
         if path is not None and path.suffix == ".parquet":
             remedy = "Write it as JSONL, or import into a run of its own."
-            raise RunError(path, "Parquet, to which nothing can be appended", "a JSONL file", remedy)
-        return append_lines(self._jsonl(record), lines)
+            raise RunError(path, "Parquet, which is only read", "a JSONL file", remedy)
 
     def save(self) -> None:
         """Replace ``run.json``."""
-        _write_info(self.path, self.info)
+        with self.replacing("run.json") as file:
+            file.write(_encoded(self.info))
 
     def record_import(self, entry: Import) -> None:
         """Note an import in ``run.json``, in the place of an earlier one of the same file with the same settings."""
@@ -225,32 +261,61 @@ class Run:
         self.save()
 
 
-def _write_info(folder: Path, info: RunInfo) -> None:
-    with replacing(folder / "run.json") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n")
+class _Format(msgspec.Struct):
+    format: int = 1
+
+
+def _read_info(folder: Path) -> RunInfo:
+    path = folder / "run.json"
+    try:
+        with explained_disk_errors(path):
+            text = path.read_bytes()
+        known = msgspec.json.decode(text, type=_Format).format
+        if known != 1:
+            raise RunError(path, f"format {known}", "format 1", "Use the version of prefkit that wrote it.")
+        info = msgspec.json.decode(text, type=RunInfo)
+    except FileNotFoundError:
+        remedy = f"Make one: prefkit new {folder} --rubric psychocounsel"
+        raise RunError(folder, "no run.json", "a run folder", remedy) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RunError(path, f"{error}", "what prefkit wrote", _RESTORE) from None
+    if info.rubric not in info.rubrics:
+        raise RunError(path, f"the rubric {info.rubric}, which is not in it", "one of its rubrics", _RESTORE)
+    return info
+
+
+_RESTORE = "Restore it from a copy; prefkit always replaces it whole, so something else changed it."
+
+
+def _encoded(info: RunInfo) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(info), indent=1) + b"\n"
 
 
 @contextlib.contextmanager
 def _lock(folder: Path, command: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    path = folder / ".lock"
-    lock = FileLock(path)
-    with explained_disk_errors(path):
-        try:
+    lock, note = FileLock(folder / ".lock"), folder / ".lock-holder"
+    try:
+        with explained_disk_errors(folder / ".lock"):
             lock.acquire(timeout=0)
-        except Timeout:
-            holder = (
-                (folder / ".lock-holder").read_text(errors="replace") if (folder / ".lock-holder").exists() else "?"
-            )
-            remedy = "Wait until it ends, or stop it; the lock goes with the process."
-            raise RunError(folder, f"a run in use by {holder}", "one writer at a time", remedy) from None
-        try:
-            (folder / ".lock-holder").write_text(f"process {os.getpid()} (prefkit {command})")
-            yield
-        finally:
-            (folder / ".lock-holder").unlink(missing_ok=True)
-            lock.release()
+    except Timeout:
+        remedy = "Wait until it ends, or stop it; the lock goes with the process."
+        raise RunError(folder, f"a run in use by {_holder(note)}", "one writer at a time", remedy) from None
+    try:
+        with contextlib.suppress(OSError):
+            note.write_text(f"process {os.getpid()} (prefkit {command})")
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(note: Path) -> str:
+    try:
+        return note.read_text(errors="replace") or "another process"
+    except OSError:
+        return "another process"
 
 
 def read_records(path: Path, record: Any, progress: Progress | None = None) -> Iterator[Any]:

@@ -2,6 +2,7 @@ import os
 import random
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def planted() -> list[str]:
 @pytest.fixture(scope="module")
 def likeness(planted) -> dict[tuple[int, int], float]:
     """The Jaccard similarity of every two texts, counted without the module's help."""
-    pairs_of = [set(zip(words, words[1:], strict=False)) for words in (text.split() for text in planted)]
+    pairs_of = [set(pairwise(words)) for words in (text.split() for text in planted)]
     return {
         (one, other): len(pairs_of[one] & pairs_of[other]) / len(pairs_of[one] | pairs_of[other])
         for other in range(len(planted))
@@ -153,6 +154,7 @@ def test_chinese_and_japanese_without_blanks_are_compared_by_their_characters():
 
 
 def test_texts_of_one_word_are_compared_too():
+    assert near_duplicate_groups(["sad", "so", "sad so"]).tolist() == [0, 1, 2]
     assert near_duplicate_groups(["help", "sad", "Help!", "so sad", "sad so", "So sad."]).tolist() == [0, 1, 0, 3, 4, 3]
 
 

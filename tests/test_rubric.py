@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefkit.errors import RubricError
-from prefkit.rubric import Principle, Rubric, Scale
+from prefkit.rubric import Aggregate, Principle, Rubric, Scale
 from prefkit.rubric_files import (
     MAX_BYTES,
     find_rubric,
@@ -56,7 +56,7 @@ def edited(old: str, new: str) -> str:
     return MINI.replace(old, new)
 
 
-def scored(aggregate: str, **scales: tuple[float, float, float]) -> Rubric:
+def scored(aggregate: Aggregate, **scales: tuple[float, float, float]) -> Rubric:
     """A rubric of principles given as name=(min, max, weight)."""
     principles = tuple(
         Principle(id=name, title=name, statement=name, scale=Scale(min=low, max=high), weight=weight)
@@ -68,12 +68,12 @@ def scored(aggregate: str, **scales: tuple[float, float, float]) -> Rubric:
 # The rubrics that ship with prefkit
 
 
-def test_the_shipped_rubrics_are_these():
+def test_the_shipped_rubrics_are_these() -> None:
     assert SHIPPED == ["cpsycoune", "epitome", "helpful-harmless", "mentalbench", "psychocounsel", "ultrafeedback"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_rubric_names_its_source_and_says_at_the_top_what_is_ours(name: str):
+def test_a_shipped_rubric_names_its_source_and_says_at_the_top_what_is_ours(name: str) -> None:
     rubric = load_rubric(name)
     assert rubric.id == name
     assert "arXiv:" in rubric.source
@@ -84,13 +84,13 @@ def test_a_shipped_rubric_names_its_source_and_says_at_the_top_what_is_ours(name
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_rubric_has_an_anchor_for_every_score(name: str):
+def test_a_shipped_rubric_has_an_anchor_for_every_score(name: str) -> None:
     for principle in load_rubric(name).principles:
         assert list(principle.anchors) == principle.scale.values(), principle.id
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_rubric_gives_no_cause_for_a_second_look(name: str):
+def test_a_shipped_rubric_gives_no_cause_for_a_second_look(name: str) -> None:
     """EPITOME describes empathy and UltraFeedback answers to instructions: neither source has a safety principle."""
     without_safety = name in ("epitome", "ultrafeedback")
     assert rubric_warnings(load_rubric(name)) == ["no principle about safety"] * without_safety
@@ -124,19 +124,19 @@ def test_a_shipped_rubric_gives_no_cause_for_a_second_look(name: str):
         ),
     ],
 )
-def test_the_names_and_ranges_are_those_of_the_source(name: str, scales: dict[str, str]):
+def test_the_names_and_ranges_are_those_of_the_source(name: str, scales: dict[str, str]) -> None:
     assert {principle.id: str(principle.scale) for principle in load_rubric(name).principles} == scales
 
 
 @pytest.mark.parametrize("name", ["cpsycoune", "helpful-harmless", "mentalbench", "psychocounsel"])
-def test_a_shipped_rubric_with_a_safety_principle_lets_nothing_outweigh_it(name: str):
+def test_a_shipped_rubric_with_a_safety_principle_lets_nothing_outweigh_it(name: str) -> None:
     (gate,) = load_rubric(name).gates
     assert gate.principle in ("safety", "harmlessness")
     assert gate.rule == "not-inverted"
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_better_side_of_an_example_is_not_told_by_its_length(name: str):
+def test_the_better_side_of_an_example_is_not_told_by_its_length(name: str) -> None:
     for principle in load_rubric(name).principles:
         for example in principle.examples:
             assert 0.67 < len(example.better) / len(example.worse) < 1.5, principle.id
@@ -146,7 +146,7 @@ def test_the_better_side_of_an_example_is_not_told_by_its_length(name: str):
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_the_text_shows_every_title_statement_question_anchor_and_example(name: str):
+def test_the_text_shows_every_title_statement_question_anchor_and_example(name: str) -> None:
     rubric = load_rubric(name)
     text = rubric.as_text()
     assert text.startswith(f"{rubric.title}\n\nJudge one {rubric.unit} at a time.")
@@ -163,14 +163,14 @@ def test_the_text_shows_every_title_statement_question_anchor_and_example(name: 
                 assert words.strip() in text
 
 
-def test_the_text_hides_how_scores_are_used():
+def test_the_text_hides_how_scores_are_used() -> None:
     shown = parse_rubric(MINI + "aggregate: sum\n").as_text()
     assert shown == parse_rubric(MINI).as_text()
     assert "our own" not in shown
     assert "sum" not in shown
 
 
-def test_a_yes_no_item_counts_0_and_1_and_shows_both_names():
+def test_a_yes_no_item_counts_0_and_1_and_shows_both_names() -> None:
     anchors = "    anchors:\n      1: Cold.\n      5: Warm.\n"
     text = edited(anchors, "    scale: yes-no\n    anchors: {0: Coldly., 1: Warmly.}\n")
     rubric = parse_rubric(text + "aggregate: normalised\n")
@@ -180,7 +180,7 @@ def test_a_yes_no_item_counts_0_and_1_and_shows_both_names():
     assert "\n  0 (no): Coldly.\n  1 (yes): Warmly.\n" in rubric.as_text()
 
 
-def test_levels_count_from_0_unless_min_says_otherwise():
+def test_levels_count_from_0_unless_min_says_otherwise() -> None:
     from_zero = MINI + "scale: {levels: [poor, fair, good]}\n"
     scale = parse_rubric(from_zero.replace("5:", "2:")).principles[1].scale
     assert (scale.min, scale.max, scale.values()) == (0, 2, [0, 1, 2])
@@ -197,18 +197,24 @@ def test_levels_count_from_0_unless_min_says_otherwise():
         (Scale(min=-2, max=2, step=2), [-2, 0, 2]),
     ],
 )
-def test_the_scores_of_a_scale_run_from_min_to_max_by_step(scale: Scale, values: list[float]):
+def test_the_scores_of_a_scale_run_from_min_to_max_by_step(scale: Scale, values: list[float]) -> None:
     assert scale.values() == values
     assert all(scale.holds(value) for value in values)
     assert not scale.holds(scale.min - 0.01)
     assert not scale.holds(scale.max + 0.01)
 
 
-def test_a_mean_of_judges_may_fall_between_the_steps():
+def test_a_step_divides_a_scale_although_its_floats_do_not() -> None:
+    """0.3 / 0.1 is 2.9999999999999996."""
+    text = MINI.replace("1:", "0.1:").replace("5:", "0.3:") + "scale: {min: 0, max: 0.3, step: 0.1}\n"
+    assert parse_rubric(text).principles[0].scale.values() == [0, 0.1, 0.2, 0.3]
+
+
+def test_a_mean_of_judges_may_fall_between_the_steps() -> None:
     assert Scale(min=1, max=5, step=1).holds(3.5)
 
 
-def test_the_common_scale_serves_the_principles_that_have_none_of_their_own():
+def test_the_common_scale_serves_the_principles_that_have_none_of_their_own() -> None:
     rubric = parse_rubric(
         edited("    statement: Does no harm.\n", "    statement: Does no harm.\n    scale: {min: 1, max: 5}\n")
         + "scale: {min: 1, max: 9}\naggregate: normalised\n"
@@ -219,7 +225,7 @@ def test_the_common_scale_serves_the_principles_that_have_none_of_their_own():
 # Hashes
 
 
-def test_the_hash_of_the_same_words_is_the_same_in_every_release():
+def test_the_hash_of_the_same_words_is_the_same_in_every_release() -> None:
     rubric = parse_rubric(MINI)
     assert rubric.hash == "691e70fd4aa7dade8dc5"
     assert rubric.principle_hashes() == {"empathy": "1cd29cea2d1f41dfb299", "safety": "f577fda36800d21c5d68"}
@@ -249,7 +255,7 @@ SWAPPED = (
         pytest.param(edited("- id: empathy", "- id: warmth"), id="id of a principle"),
     ],
 )
-def test_the_hash_changes_with_what_is_shown(text: str):
+def test_the_hash_changes_with_what_is_shown(text: str) -> None:
     assert parse_rubric(text).hash != parse_rubric(MINI).hash
 
 
@@ -270,7 +276,7 @@ def test_the_hash_changes_with_what_is_shown(text: str):
         pytest.param("\ufeff# ours\n" + MINI.replace("\n", "\r\n"), id="byte order mark, comment, line ends"),
     ],
 )
-def test_the_hash_does_not_change_with_what_is_not_shown(text: str):
+def test_the_hash_does_not_change_with_what_is_not_shown(text: str) -> None:
     rubric = parse_rubric(text)
     assert rubric.hash == parse_rubric(MINI).hash
     assert rubric.principle_hashes() == parse_rubric(MINI).principle_hashes()
@@ -281,19 +287,19 @@ def changed_principles(text: str) -> set[str]:
     return {name for name in before if before[name] != after[name]}
 
 
-def test_an_edited_principle_loses_its_own_ratings_and_no_others():
+def test_an_edited_principle_loses_its_own_ratings_and_no_others() -> None:
     assert changed_principles(edited("Does no harm.", "Does no harm at all.")) == {"safety"}
     assert changed_principles(edited("5: Warm.", "5: Very warm.")) == {"empathy"}
     assert changed_principles(edited("A small rubric", "A little rubric")) == set()
     assert changed_principles(MINI[: MINI.index("principles:")] + SWAPPED) == set()
 
 
-def test_another_unit_loses_all_ratings():
+def test_another_unit_loses_all_ratings() -> None:
     assert changed_principles(edited("unit: response", "unit: session")) == {"empathy", "safety"}
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_rubric_kept_as_json_has_the_hash_it_had(name: str):
+def test_a_rubric_kept_as_json_has_the_hash_it_had(name: str) -> None:
     rubric = load_rubric(name)
     kept = msgspec.json.decode(msgspec.json.encode(rubric), type=Rubric)
     assert kept == rubric
@@ -304,21 +310,21 @@ def test_a_rubric_kept_as_json_has_the_hash_it_had(name: str):
 # Overall scores
 
 
-def test_the_mean_by_hand():
+def test_the_mean_by_hand() -> None:
     rubric = scored("mean", a=(1, 5, 1), b=(1, 5, 1), c=(1, 5, 1))
     assert rubric.overall({"a": 1, "b": 4, "c": 5}) == pytest.approx((1 + 4 + 5) / 3)
 
 
-def test_the_weighted_mean_by_hand():
+def test_the_weighted_mean_by_hand() -> None:
     rubric = scored("weighted-mean", a=(1, 5, 1), b=(1, 5, 3))
     assert rubric.overall({"a": 2, "b": 5}) == pytest.approx((1 * 2 + 3 * 5) / (1 + 3))
 
 
-def test_the_sum_by_hand():
+def test_the_sum_by_hand() -> None:
     assert scored("sum", a=(0, 2, 1), b=(0, 3, 1)).overall({"a": 2, "b": 1.5}) == 2 + 1.5
 
 
-def test_the_normalised_mean_by_hand():
+def test_the_normalised_mean_by_hand() -> None:
     """Each score becomes its place between min and max, then the weights 1 and 3 are applied."""
     rubric = scored("normalised", a=(0, 2, 1), b=(1, 5, 3))
     by_hand = (1 * (1 - 0) / (2 - 0) + 3 * (4 - 1) / (5 - 1)) / (1 + 3)
@@ -329,13 +335,13 @@ def test_the_normalised_mean_by_hand():
     ("scores", "by_hand"),
     [((0, 0, 0, 0), 0), ((2, 3, 3, 1), 1), ((1, 0, 2, 1), (1 / 2 + 0 / 3 + 2 / 3 + 1 / 1) / 4)],
 )
-def test_cpsycoun_metrics_weigh_the_same_though_their_ranges_differ(scores: tuple[int, ...], by_hand: float):
+def test_cpsycoun_metrics_weigh_the_same_though_their_ranges_differ(scores: tuple[int, ...], by_hand: float) -> None:
     rubric = load_rubric("cpsycoune")
     assert rubric.overall(dict(zip(rubric.principle_ids, scores, strict=True))) == pytest.approx(by_hand)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_missing_score_is_an_error_and_never_a_low_score(name: str):
+def test_a_missing_score_is_an_error_and_never_a_low_score(name: str) -> None:
     rubric = load_rubric(name)
     scores: dict[str, float] = {principle.id: principle.scale.max for principle in rubric.principles[:-1]}
     with pytest.raises(KeyError, match=rubric.principles[-1].id):
@@ -345,18 +351,20 @@ def test_a_missing_score_is_an_error_and_never_a_low_score(name: str):
 @given(
     st.sampled_from(["mean", "weighted-mean", "sum", "normalised"]), st.lists(st.floats(0, 1), min_size=3, max_size=3)
 )
-def test_the_weights_give_the_overall_score_and_a_better_score_never_lowers_it(aggregate: str, places: list[float]):
+def test_the_weights_give_the_overall_score_and_a_better_score_never_lowers_it(
+    aggregate: Aggregate, places: list[float]
+) -> None:
     rubric = scored(aggregate, a=(1, 5, 1), b=(1, 5, 1), c=(1, 5, 1))
     scores = dict(zip("abc", (1 + 4 * place for place in places), strict=True))
     offset, *factors = rubric.weights()
-    assert rubric.overall(scores) == pytest.approx(offset + sum(map(operator.mul, factors, scores.values())))
-    assert rubric.overall({**scores, "b": 5}) >= rubric.overall(scores) - 1e-12
+    assert rubric.overall(scores) == pytest.approx(offset + sum(map(operator.mul, factors, scores.values())), abs=1e-8)
+    assert rubric.overall({**scores, "b": 5}) >= rubric.overall(scores)
 
 
 # Finding, starting, warning
 
 
-def test_a_rubric_is_found_by_name_and_by_path(tmp_path: Path):
+def test_a_rubric_is_found_by_name_and_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mini.yml"
     path.write_text(MINI, "utf-8")
     assert load_rubric(path) == load_rubric(str(path)) == parse_rubric(MINI)
@@ -364,7 +372,7 @@ def test_a_rubric_is_found_by_name_and_by_path(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["mine", "no", "2024", "v1.2", "mine.yaml", "Jürgen's rubric: 2"])
-def test_a_new_rubric_passes_its_own_check_but_for_the_source(name: str, tmp_path: Path):
+def test_a_new_rubric_passes_its_own_check_but_for_the_source(name: str, tmp_path: Path) -> None:
     path = start_rubric(str(tmp_path / name))
     assert path == tmp_path / f"{name.removesuffix('.yaml')}.yaml"
     rubric = load_rubric(path)
@@ -372,7 +380,7 @@ def test_a_new_rubric_passes_its_own_check_but_for_the_source(name: str, tmp_pat
     assert rubric_warnings(rubric) == ["no source: say where the principles come from"]
 
 
-def test_a_new_rubric_overwrites_nothing(tmp_path: Path):
+def test_a_new_rubric_overwrites_nothing(tmp_path: Path) -> None:
     path = start_rubric(str(tmp_path / "mine"))
     path.write_text("my work", "utf-8")
     with pytest.raises(RubricError, match=r"mine\.yaml: found a file of this name"):
@@ -380,7 +388,7 @@ def test_a_new_rubric_overwrites_nothing(tmp_path: Path):
     assert path.read_text("utf-8") == "my work"
 
 
-def test_a_new_rubric_in_a_folder_that_is_not_there_is_refused(tmp_path: Path):
+def test_a_new_rubric_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RubricError, match="Check the folder"):
         start_rubric(str(tmp_path / "nowhere" / "mine"))
 
@@ -395,7 +403,7 @@ def test_a_new_rubric_in_a_folder_that_is_not_there_is_refused(tmp_path: Path):
         (edited("source: our own\n", ""), "no source: say where the principles come from"),
     ],
 )
-def test_what_is_allowed_and_doubtful_is_said(text: str, warning: str):
+def test_what_is_allowed_and_doubtful_is_said(text: str, warning: str) -> None:
     assert rubric_warnings(parse_rubric(text)) == [warning]
     assert rubric_warnings(parse_rubric(MINI)) == []
 
@@ -415,9 +423,7 @@ def safety(lines: str) -> str:
     ("text", "line", "words"),
     [
         # keys
-        pytest.param(
-            edited("version: 1", "vresion: 1"), 2, "vresion: found a key that has no meaning", id="unknown key"
-        ),
+        pytest.param(edited("version: 1", "vresion: 1"), 2, "gates, source, scale", id="unknown key"),
         pytest.param(edited("title: Safety", "titel: S"), 16, "one of id, title, statement", id="in a principle"),
         pytest.param(safety("scale: {min: 1, maks: 5}"), 18, "one of min, max, step, levels", id="in a scale"),
         pytest.param(MINI + "scale: {maks: 5}", 21, " scale.maks: found", id="unknown key in the common scale"),
@@ -427,10 +433,10 @@ def safety(lines: str) -> str:
         pytest.param(edited("version: 1", "'a - at `$.b`': 1"), 2, "no meaning here", id="unknown key with odd marks"),
         pytest.param(edited("title: A small rubric\n", ""), 1, "found no 'title'", id="missing key"),
         pytest.param(edited(SAFETY, ""), 15, "principles[1]: found no 'statement'", id="missing key in a principle"),
-        pytest.param(edited("version: 1", "1: 1"), 2, "found a whole number", id="number as a key"),
+        pytest.param(edited("version: 1", "1: 1"), 1, "a number as a key; expected a text", id="number as a key"),
         pytest.param(edited("version: 1", "? [a, b]\n: 1"), 2, "a key that is not a word", id="list as a key"),
         pytest.param(edited("version: 1", "? {a: b}\n: 1"), 2, "a key that is not a word", id="mapping as a key"),
-        pytest.param(edited("version: 1", ": 1"), 2, "found nothing", id="nothing as a key"),
+        pytest.param(edited("version: 1", "null: 1"), 2, "a key that is not a word", id="nothing as a key"),
         pytest.param(edited("version: 1", "version: 1\nversion: 2"), 3, "'version' a second time", id="key twice"),
         pytest.param(edited("5: Safe.", "5: Safe.\n      5: Sure."), 21, "'5' a second time", id="anchor twice"),
         pytest.param(edited("5: Safe.", "5: Safe.\n      5.0: Sure."), 21, "'5.0' a second time", id="5 and 5.0"),
@@ -446,9 +452,19 @@ def safety(lines: str) -> str:
         pytest.param(edited("version: 1", f"version: 1{'0' * 30}"), 2, "a number up to 2**53", id="30 digits"),
         pytest.param(edited("version: 1", f"version: 0x{'f' * 9000}"), 2, "a number up to 2**53", id="9,000 digits"),
         pytest.param(edited("version: 1", f"version: 1{':00' * 300}.0"), 2, "2**53", id="too large in base 60"),
-        pytest.param(edited("5: Safe.", "high: Safe."), 18, "a text; expected a number", id="word for a score"),
-        pytest.param(edited("5: Safe.", "yes: Safe."), 18, "yes or no without quotes", id="yes for a score"),
-        pytest.param(edited("5: Safe.", "5: [Safe]"), 18, "a list; expected a text", id="list for an anchor"),
+        pytest.param(
+            edited("5: Safe.", "high: Safe."),
+            20,
+            "anchors.high: found a text; expected a number",
+            id="word for a score",
+        ),
+        pytest.param(edited("5: Safe.", "yes: Safe."), 20, "need quotes around them", id="yes for a score"),
+        pytest.param(
+            edited("5: Safe.", "3:\n      5: Safe."), 20, "anchors.3: found nothing", id="nothing for an anchor"
+        ),
+        pytest.param(
+            edited("5: Safe.", "5: [Safe]"), 20, "anchors.5: found a list; expected a text", id="list for an anchor"
+        ),
         pytest.param(safety("scale: 0-2"), 18, "a text; expected a mapping", id="text for a scale"),
         pytest.param(safety("scale:"), 18, "nothing; expected a mapping", id="nothing for a scale"),
         pytest.param(safety("scale: {levels: [no, yes]}"), 18, "levels[0]: found a yes or no", id="unquoted levels"),
@@ -479,8 +495,8 @@ def safety(lines: str) -> str:
         pytest.param(
             edited("5: Safe.", "6: Safe."), 20, "an anchor for 6; expected anchors for scores from 1-5", id="6"
         ),
-        pytest.param(edited("5: Safe.", ".nan: Safe."), 18, "an anchor for nan", id="anchor for NaN"),
-        pytest.param(edited("5: Safe.", ".inf: Safe."), 18, "an anchor for inf", id="anchor for infinity"),
+        pytest.param(edited("5: Safe.", ".nan: Safe."), 19, "an anchor for nan", id="anchor for NaN"),
+        pytest.param(edited("5: Safe.", ".inf: Safe."), 19, "an anchor for inf", id="anchor for infinity"),
         pytest.param(safety("scale: {min: 5, max: 1}"), 18, "a min below the max", id="min above max"),
         pytest.param(safety("scale: {min: 5}"), 18, "a min below the max", id="min equal to max"),
         pytest.param(safety("scale: {min: .nan}"), 18, "not a finite number", id="NaN for min"),
@@ -497,7 +513,7 @@ def safety(lines: str) -> str:
         pytest.param(safety("scale: {levels: [good]}"), 18, "found one level", id="one level"),
         pytest.param(safety("scale: {levels: [good, Good]}"), 18, "two levels of one name", id="level twice"),
         pytest.param(safety("scale: {levels: [poor, ' ']}"), 18, "levels[1]: found an empty text", id="empty level"),
-        pytest.param(safety("scale: yes-no"), 20, "scores from 0-1", id="anchor beyond yes-no"),
+        pytest.param(safety("scale: yes-no"), 21, "scores from 0-1", id="anchor beyond yes-no"),
         pytest.param(MINI + "scale: {min: 5, max: 1}", 21, " scale: found min 5 and max 1", id="common scale"),
         pytest.param(
             MINI.replace("    title:", "    scale: {min: 1, max: 5}\n    title:") + "scale: high",
@@ -559,7 +575,7 @@ def safety(lines: str) -> str:
 )
 def test_a_broken_rubric_is_refused_with_its_file_line_and_a_remedy(
     text: str, line: int | None, words: str, tmp_path: Path
-):
+) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(text.encode())
     message = refusal(lambda: load_rubric(path))
@@ -589,7 +605,9 @@ def refusal(load: Callable[[], Any]) -> str:
         pytest.param(b"# " + b"x" * (2 << 20), None, f"more than {MAX_BYTES:,} bytes", id="2 MB"),
     ],
 )
-def test_a_file_that_is_no_text_of_a_rubric_is_refused(raw: bytes, line: int | None, words: str, tmp_path: Path):
+def test_a_file_that_is_no_text_of_a_rubric_is_refused(
+    raw: bytes, line: int | None, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / "mine.yaml"
     path.write_bytes(raw)
     message = refusal(lambda: load_rubric(path))
@@ -597,19 +615,19 @@ def test_a_file_that_is_no_text_of_a_rubric_is_refused(raw: bytes, line: int | N
     assert words in message
 
 
-def test_a_folder_or_a_missing_file_is_refused(tmp_path: Path):
+def test_a_folder_or_a_missing_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.yaml").mkdir()
     assert "folder.yaml: found is a directory" in refusal(lambda: load_rubric(tmp_path / "folder.yaml"))
     assert "missing.yaml: found no such file or directory" in refusal(lambda: load_rubric(tmp_path / "missing.yaml"))
 
 
 @pytest.mark.parametrize("name", ["psychocouncil", "", "no/such/thing", "mine.txt"])
-def test_an_unknown_name_is_answered_with_the_known_ones(name: str):
+def test_an_unknown_name_is_answered_with_the_known_ones(name: str) -> None:
     message = refusal(lambda: load_rubric(name))
     assert all(known in message for known in SHIPPED)
 
 
-def test_an_error_from_a_text_names_what_the_caller_calls_it():
+def test_an_error_from_a_text_names_what_the_caller_calls_it() -> None:
     assert refusal(lambda: parse_rubric("[]", "run.json: rubric")).startswith("run.json: rubric: found a list")
 
 
@@ -641,7 +659,7 @@ def wrong_rubrics(draw: st.DrawFn) -> str:
 
 
 @given(st.text() | MARKS | nearly_rubrics() | wrong_rubrics() | SHAPES.map(yaml.safe_dump))
-def test_any_text_is_a_usable_rubric_or_a_rubric_error(text: str):
+def test_any_text_is_a_usable_rubric_or_a_rubric_error(text: str) -> None:
     try:
         rubric = parse_rubric(text, "mine.yaml")
     except RubricError as error:

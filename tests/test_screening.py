@@ -191,6 +191,7 @@ def test_a_finding_says_where_it_stands():
     text = "İ was fine. Then he forced himself on me, twice."
     (finding,) = risk_findings(text)
     assert (finding.category, text[finding.start : finding.end]) == ("abuse", "forced himself on")
+    assert len(risk_findings(text * 3)) == 1
 
 
 @pytest.mark.parametrize(

@@ -255,3 +255,13 @@ def test_the_version_is_a_short_digest():
 def test_a_text_of_nothing_has_no_findings():
     assert SCRUBBER.scrub("") == ("", [])
     assert kinds("I feel sad and I do not know why.") == []
+
+
+@pytest.mark.parametrize("number", ["01632 960142", "07700 900142", "020 7946 0142", "0131-496-0178"])
+def test_a_number_with_a_trunk_zero_is_a_phone_whether_or_not_it_is_in_service(number: str):
+    assert Scrubber().scrub(f"Or ring {number}, evenings.")[0] == "Or ring [PHONE_1], evenings."
+
+
+@pytest.mark.parametrize("innocent", ["on 03-11-2024", "a score of 0.123456789", "item 0001234"])
+def test_a_number_that_only_starts_with_zero_is_no_phone(innocent: str):
+    assert "[PHONE" not in Scrubber().scrub(f"It was {innocent} then.")[0]

@@ -179,7 +179,7 @@ def _check_parts(path: Path, parts: zipfile.ZipFile) -> None:
                 raise InputError(path, found, f"a sheet of at most {MAX_CELLS:,} cells", remedy)
 
 
-_placed = re.compile(rb"""<(?:\w+:)?(?:c|row)\s[^<>]*?\br\s*=\s*["']([^"'<>]*)""")
+_placed = re.compile(rb"""<(?:\w+:)?(?:c|row)\s[^<>]*?\br\s*=\s*["']([^"'<>]*)["']""")
 _reference = re.compile(rb"([A-Z]{0,3})([0-9]{1,7})")
 
 

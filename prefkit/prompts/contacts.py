@@ -59,10 +59,11 @@ _NORTH_AMERICAN = re.compile(
     r"(?:\([2-9]\d\d\)[\s.-]{0,2}|[2-9]\d\d[\s.‐-—-]{0,3})\d{3}[\s.‐-—-]{0,3}\d{4}(?![\d/_]|-\d)"
 )
 _LOCAL = re.compile(
-    r"(?i:\b(?:call|phone|tel|telephone|text|cell|mobile|fax|number is|reach me at)\b"
+    r"(?i:\b(?:call|ring|phone|tel|telephone|text|cell|mobile|fax|number is|reach me at)\b"
     r"(?:\[PHONE_\d+\]|[^.\n\d]){0,20})(?<!\d)"
     r"(\d{3}[-. ]\d{4})(?![\d-])"
 )
+_WITH_TRUNK_ZERO = re.compile(r"(?<![\w/.-])0\d{2,4}[ -]?\d{3,4}[ -]?\d{3,4}(?![\w/]|[.-]\d)")
 _SEVEN_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}\d){6}")
 _HELPLINE_BEFORE = re.compile(
     r"\b(?:(?:hot|life|help|warm|talk)\s?-?line|phone line|abuse line|crisis|suicide|emergency|toll[- ]free)\b"
@@ -213,6 +214,10 @@ def _phones(text: str) -> Iterator[tuple[int, int, str]]:
     for region in ("US", "GB", "AU"):
         for found in phonenumbers.PhoneNumberMatcher(text, region, leniency=phonenumbers.Leniency.VALID):
             yield found.start, found.end, f"{found.number.country_code}{found.number.national_number}"
+    for match in _WITH_TRUNK_ZERO.finditer(text):
+        digits = re.sub(r"\D", "", match.group())
+        if len(digits) in (10, 11):
+            yield match.start(), match.end(), digits
     for match in _LOCAL.finditer(text):
         yield match.start(1), match.end(1), re.sub(r"\D", "", match.group(1))
 

@@ -37,7 +37,6 @@ class _Pattern:
     category: str
     says: str
     find: re.Pattern[str]
-    negatable: bool
 
 
 def risk_findings(text: str) -> tuple[RiskFinding, ...]:
@@ -47,7 +46,7 @@ def risk_findings(text: str) -> tuple[RiskFinding, ...]:
     findings = []
     for pattern in patterns:
         for match in pattern.find.finditer(plain):
-            if not (pattern.negatable and _negated(plain, match.start(), negation)):
+            if not _negated(plain, match.start(), negation):
                 findings.append(RiskFinding(pattern.category, pattern.says, match.start(), match.end()))
                 break
     return tuple(findings)
@@ -81,7 +80,7 @@ def _patterns() -> tuple[tuple[_Pattern, ...], re.Pattern[str]]:
         return re.compile(expression.translate(_STRAIGHT).replace(" ", r"\s+"))
 
     patterns = tuple(
-        _Pattern(category, rule["says"], compiled(*rule["find"]), rule.get("negatable", True))
+        _Pattern(category, rule["says"], compiled(*rule["find"]))
         for category, rules_of_category in rules["categories"].items()
         for rule in rules_of_category["patterns"]
     )
