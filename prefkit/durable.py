@@ -1,8 +1,8 @@
 """Files that survive a crash: replaced whole or not at all, appended a line at a time.
 
-``replacing`` and ``replacing_folder`` write to ``NAME.part`` and rename it at the end, so that a reader sees the old one
-or the new one. ``append_lines`` adds whole lines and takes them back if the disk fills up. ``Together`` is for several
-files that change as one: an error in the middle leaves all of them as they were.
+``replacing`` and ``replacing_folder`` write to ``NAME.part`` and rename it at the end, so that a reader sees the old
+one or the new one. ``append_lines`` adds whole lines and takes them back if the disk fills up. ``Together`` is for
+several files that change as one: an error in the middle leaves all of them as they were.
 
 A killed process leaves ``.part`` files, which ``clear_parts`` removes, and at most one torn line, which
 ``mend_last_line`` removes. A reader (``read_lines``) takes no notice of a torn line: it is not written yet. A last line

@@ -10,9 +10,10 @@ Texts without a single letter or digit are alike, and like nothing else.
 
 MinHash with locality-sensitive hashing proposes pairs (rensa, in Rust: signatures, and which texts share a band at
 all); each proposal is then checked on its whole sets, so that no false pair gets in. A true pair is missed with a
-chance of at most 1 in 1,000 where it only just reaches the threshold, and far less above it. Word pairs rather than
+chance of at most 1 in 1,000 where it only just reaches the threshold, and far less above it; a crowd of thousands that
+are all only just unlike misses more (docs/screening.md). Word pairs rather than
 longer runs, because an edited word then breaks two of them and not five: at 0.8, a prompt of 90 words may differ in
-five. Time and memory grow linearly: a text meets the first of its bucket and its nearest followers, not everybody.
+four or five. Time and memory grow linearly: a text meets the first of its bucket and its nearest followers, not everybody.
 
 Everything works on 64-bit hashes of words; two different texts are taken for equal with a chance below 1e-8 in a
 million texts. No hash is salted and nothing depends on the machine: the same texts give the same groups.

@@ -26,7 +26,7 @@ from prefkit.errors import RubricError
 from prefkit.records import Score
 from prefkit.rubric import Example, Gate, Principle, Rubric, Scale
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18  # YAML is slow: this much takes up to ten seconds
 MAX_SCORES = 10_001  # 0-100 by hundredths
 _START = "Start from a working one: `prefkit rubric new NAME`."
 _COMPARE = "Compare it with a working one: `prefkit rubric show psychocounsel --yaml`."

@@ -354,7 +354,12 @@ def read_parquet_records(path: Path, record: Any) -> Iterator[Any]:
         raise not_a_record(f"{path.name}: row {number}", error, record) from None
 
 
-_NULLS = {"rating": {"rubric"}, "comparison": {"rubric", "winner"}, "choice": {"rubric", "best"}, None: {"text"}}
+_NULLS = {
+    "rating": {"rubric"},
+    "comparison": {"rubric", "winner"},
+    "choice": {"rubric", "best"},
+    None: {"text", "rating_gap", "preferred"},
+}
 
 
 def _without_nulls(row: dict[str, Any]) -> dict[str, Any]:
@@ -367,6 +372,6 @@ def not_a_record(where: str, error: Exception, record: Any) -> RecordError:
     """The error for a line that is not a record: msgspec's words with the place."""
     message, _, at = str(error).partition(" - at ")
     field = at.strip("`").removeprefix("$").lstrip(".")
-    what = STEMS[record].removesuffix("s")
+    what = STEMS.get(record, "pairs").removesuffix("s")
     remedy = "prefkit wrote this file; if you edited it, mend the line, or remove it and import again."
     return RecordError(f"{where}: {field}" if field else where, message, f"a {what} as prefkit writes it", remedy)

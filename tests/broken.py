@@ -7,6 +7,7 @@ rows have the columns id, prompt and topic, so that `prefkit import prompts` get
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import io
@@ -14,6 +15,7 @@ import json
 import lzma
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +78,23 @@ def workbook(*sheets: list[list[object]]) -> bytes:
 
 
 SHEET: list[list[object]] = [["id", "prompt", "topic"], [1, "I sleep badly.", "sleep"]]
+
+# An .xls with the same rows, which no library that we install writes.
+OLD_WORKBOOK = zlib.decompress(
+    base64.b85decode(
+        "c-"
+        "rk)O=uHA6#izDG(WUyQd6N7N+?*h7NL01OS@Ij;=xk&popMJvtVdUmY7RDXtm}j2%Z!#g<iZ=z4(J3^yWdR=s^&LM30^Xg&x|h@4"
+        "f7nw0da37M1yy`R2`=c{^`s-"
+        "puUon}v8~_F;DwYcLESYEBp}4LU_B>=k05ddFeW%R`hLjeiQ^5KUxD0MFW92YC*8zN;|s!2gmM_)O^xY>XB1R&o<@P<%)!_F;%v;"
+        "Vx;S=n}6wgeQcz2;Y~M&xJ=sb3=HD+E&zQESO{c``su$W%Np26nx*uV)H>XgXqL7j^ZmfRlRKh2a4HL?(eMV@wZ|QG;gC;-"
+        "YTYY6(nc^=kUWx0^hxr`XZ_Io2yqK{o-"
+        "nU@HhHfh98)Qb4~)hOab}PS6_rD&RbS#a0&Zpsv(KOGn=8+X%`C@>=J281v@(t1&$;y<}Axjrc;^R)E=skVubf<S=+HyYr9QizLh"
+        "wGc9G)}`7zqPm+pOgdo(?6o)yis?C14ee>*!02UppGjH6Ox2(!oiBJUQyCU@N?a<_1T9)R+`@lIDbJR@zcOKl(ZvsduW+|eNKB)R"
+        "<c*pr^}7jqZM^P|;EiTU^DEPCk_%8)%@GZ;_<>dtM(Q`5_pyF+{u?)qi72pKWgcgH>2+Odp?h;iY1iAP7Rlni&Q*jlZzzHCH97nf"
+        "1y_DZaMD<!t(Q5-fp@JNPkq~UChKtn@ALqkJDLqlWZq1^X)eoytgpBnrI8+8BcEK{oK-z5Jnj-"
+        "x<Vi9SpZAy0V`Q%%LsRs@uHFSSk^?|&iVB=ugzB+}x?WYh6W-+8L>dDd+h`*TaE+5T(I__@LT{{(!z%BK"
+    )
+)
 
 
 def _damaged(content: bytes, start: int, length: int = 40) -> bytes:
@@ -228,7 +247,7 @@ broken(
 )
 broken("cut bzip2", "cut.jsonl.bz2", lambda: bz2.compress(_NOISE)[:-2000], ": found packed data that breaks off after")
 broken("not bzip2", "plain.jsonl.bz2", LINE, ": found plain text")
-broken("cut xz", "cut.jsonl.xz", lambda: lzma.compress(_NOISE)[:-2000], ": found packed data that breaks off after")
+broken("cut xz", "cut.jsonl.xz", lambda: lzma.compress(_NOISE, preset=0)[:-2000], ": found packed data that breaks off after")
 broken("not xz", "plain.jsonl.xz", LINE, ": found plain text")
 broken("gzip named csv", "packed.csv", gzip.compress(TABLE), ": found gzip data")
 broken("bzip2 named jsonl", "packed.jsonl", bz2.compress(LINE), ": found bzip2 data")
@@ -365,6 +384,7 @@ broken(
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(2000),
     ": found workbook data that cannot",
 )
+broken("cut old workbook", "cut.xls", OLD_WORKBOOK[:4600], ": found workbook data that cannot be read")
 broken("two sheets", "sheets.xlsx", lambda: workbook(SHEET, SHEET), ": found 2 sheets with cells: 'Sheet1', 'Sheet2'")
 broken("workbook without cells", "hollow.xlsx", lambda: workbook([]), ": found no cells")
 broken("workbook with a header alone", "header.xlsx", lambda: workbook(SHEET[:1]), ": found no rows")

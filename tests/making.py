@@ -225,3 +225,22 @@ def _responses_of(judgement: Judgement) -> tuple[str, ...]:
     if isinstance(judgement, Rating):
         return (judgement.response_id,)
     return judgement.responses if isinstance(judgement, Choice) else (judgement.a, judgement.b)
+
+
+def save_byte_tokenizer(folder: Path) -> Path:
+    """A tokenizer with a token a byte and a chat template, saved where transformers finds it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<pad>": 0, "<eos>": 1, **{letter: 2 + place for place, letter in enumerate(alphabet)}}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")
+    wrapped.chat_template = (
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<eos>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    wrapped.save_pretrained(folder)
+    return folder

@@ -1,6 +1,6 @@
 """The README's blocks: what they say is what they do.
 
-    python tests/readme.py      writes the real output under every command of the README
+python tests/readme.py      writes the real output under every command of the README
 """
 
 from __future__ import annotations

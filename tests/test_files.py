@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken import BROKEN, BROKEN_ROWS, SAYS, SHEET, TABLE, parquet, workbook
+from broken import BROKEN, BROKEN_ROWS, OLD_WORKBOOK, SAYS, SHEET, TABLE, parquet, workbook
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -202,10 +202,12 @@ def test_a_workbook_comes_back_with_the_rows_that_excel_shows(
     assert list(read_rows(path)) == expected
 
 
-def test_an_old_workbook_is_read_whatever_its_ending_says(tmp_path: Path) -> None:
-    assert values(write(tmp_path, "w.xls", workbook(SHEET))) == [
-        {"id": 1, "prompt": "I sleep badly.", "topic": "sleep"}
-    ]
+def test_a_workbook_is_new_or_old_whatever_its_ending_says(tmp_path: Path) -> None:
+    rows = [{"id": 1, "prompt": "I sleep badly.", "topic": "sleep"}]
+    assert values(write(tmp_path, "new.xls", workbook(SHEET))) == rows
+    assert values(write(tmp_path, "old.xls", OLD_WORKBOOK)) == rows
+    assert values(write(tmp_path, "old.xlsx", OLD_WORKBOOK), sheet="Sheet1") == rows
+    assert "old.xls: found no sheet 'Sheet2', but 'Sheet1'" in fault(tmp_path / "old.xls", sheet="Sheet2")
 
 
 # Arbitrary bytes
@@ -270,10 +272,7 @@ def test_json_is_taken_when_python_takes_it_and_only_then(tmp_path: Path, text: 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_file_is_one_sentence_with_its_place(tmp_path: Path, name: str) -> None:
-    path = BROKEN[name](tmp_path)
-    message = fault(path)
-    assert SAYS[name] in message
-    assert message == fault(str(path)), "a path is taken as text, too"
+    assert SAYS[name] in fault(BROKEN[name](tmp_path))
 
 
 @pytest.mark.parametrize("name", BROKEN_ROWS)
@@ -344,6 +343,14 @@ def test_a_wrong_choice_is_an_error_rather_than_ignored(tmp_path: Path) -> None:
     assert "found no sheet 'Sheet2', but 'Sheet1'" in fault(write(tmp_path, "w.xlsx", workbook(SHEET)), sheet="Sheet2")
     with pytest.raises(ValueError, match="format must be one of"):
         read_rows(path, format="docx")
+
+
+def test_a_path_is_taken_as_text_too(tmp_path: Path) -> None:
+    path = write(tmp_path, "t.csv", TABLE)
+    assert list(read_rows(str(path))) == list(read_rows(path))
+    assert source_digest(str(path)) == source_digest(path)
+    assert source_size(str(path)) == len(TABLE)
+    assert fault(str(tmp_path / "u.csv")) == fault(tmp_path / "u.csv")
 
 
 # Choices that the reader makes

@@ -13,7 +13,10 @@ STAGES = {"importing", "prompts", "pairs"}
 
 
 def test_the_docstring_draws_every_module_and_no_other():
-    drawn = set(re.findall(r"\w+(?:\.py|/)", (prefkit.__doc__ or "").split("Imports go")[0])) - {"dataset/", "principles/"}
+    drawn = set(re.findall(r"\w+(?:\.py|/)", (prefkit.__doc__ or "").split("Imports go")[0])) - {
+        "dataset/",
+        "principles/",
+    }
     there = {path.name for path in ROOT.glob("*.py")} - {"__init__.py", "__main__.py"}
     there |= {f"{path.parent.name}/" for path in ROOT.glob("*/__init__.py")}
     assert drawn == there

@@ -8,7 +8,7 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +86,7 @@ def load_mapping(path: Path) -> ColumnMapping:
         return ColumnMapping(msgspec.convert(value, dict[str, str]), msgspec.convert(constants, dict[str, str]))
     except OSError as error:
         raise InputError(path, (error.strerror or "").lower(), "a mapping file", remedy) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, msgspec.ValidationError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, msgspec.ValidationError) as error:
         raise InputError(path, " ".join(str(error).split()), "fields and columns, both texts", remedy) from None
 
 
@@ -102,14 +102,7 @@ def resolve_columns(
         InputError: a mapped column or field does not exist, or a needed field has no column.
     """
     fields, principles = FIELDS[kind], rubric.principle_ids if kind == "judgements" else ()
-    for name in [*given.columns, *given.constants]:
-        if name not in fields and name not in principles:
-            known = ", ".join([*fields, *principles])
-            raise InputError(where, f"the field {name!r} in the mapping", f"one of {known}", "Check --map and --set.")
-    for name, column in given.columns.items():
-        if column not in columns:
-            shown = ", ".join(columns)
-            raise InputError(where, f"no column {column!r} for {name}", f"one of {shown}", "Check --map.")
+    _check_given(fields, principles, columns, given, where)
     taken = set(given.columns.values())
     found = {name: given.columns[name] for name in fields if name in given.columns}
     for name, others in fields.items():
@@ -119,15 +112,16 @@ def resolve_columns(
                 found[name] = free[0]
                 taken.add(free[0])
     scored = {name: given.columns.get(name, name) for name in principles if given.columns.get(name, name) in columns}
-    for options in NEEDED[kind]:
-        if not any(name in found or name in given.constants for name in options):
+    named = found.keys() | given.constants.keys()
+    for options in NEEDED[kind] + ((("a",), ("b",)) if "winner" in named else ()):
+        if named.isdisjoint(options):
             raise InputError(
                 where,
                 f"no column for {' or '.join(options)} among {', '.join(columns)}",
                 f"a column for each of {', '.join(' or '.join(names) for names in NEEDED[kind])}",
                 f"Say which one it is (--map {options[0]}=COLUMN), or give it one value (--set {options[0]}=VALUE).",
             )
-    if kind == "judgements" and "winner" not in found and not scored:
+    if kind == "judgements" and "winner" not in named and not scored:
         raise InputError(
             where,
             f"no column for a principle of {rubric.id} among {', '.join(columns)}",
@@ -137,11 +131,62 @@ def resolve_columns(
     return found, scored
 
 
-class ColumnReader:
-    """Rows of a file with a field a column, as drafts."""
+def unread_columns(
+    kind: Kind, columns: Sequence[str], found: Mapping[str, str], given: ColumnMapping, rubric: Rubric
+) -> frozenset[str]:
+    """The columns that a file of other rows would be read by: usual names of the fields that were not ``found``, and
+    principles."""
+    open_fields = [name for name in FIELDS[kind] if name not in found and name not in given.constants]
+    names = {other for name in open_fields for other in (name, *FIELDS[kind][name])}
+    if kind == "judgements":
+        names.update(name for name in rubric.principle_ids if name not in given.columns)
+    return frozenset(names.difference(columns))
 
-    def __init__(self, kind: Kind, columns: Mapping[str, str], scored: Mapping[str, str], constants: Mapping[str, str]):
-        self.kind, self.columns, self.scored, self.constants = kind, columns, scored, constants
+
+def _check_given(
+    fields: Mapping[str, Any], principles: Sequence[str], columns: Sequence[str], given: ColumnMapping, where: str
+) -> None:
+    """Raise an InputError where a mapping names a field or a column that is not there, or a field twice."""
+    for name in [*given.columns, *given.constants]:
+        if name not in fields and name not in principles:
+            known = ", ".join([*fields, *principles])
+            raise InputError(where, f"the field {name!r} in the mapping", f"one of {known}", "Check --map and --set.")
+    for name in given.constants:
+        if name in principles:
+            found = f"one score of {name} for all rows"
+            raise InputError(where, found, "a column of scores", f"Say which one it is: --map {name}=COLUMN.")
+        if name in given.columns:
+            found = f"both a column and one value for {name}"
+            raise InputError(where, found, "one of the two", f"Leave out --map {name}=... or --set {name}=...")
+    for name, column in given.columns.items():
+        if column not in columns:
+            shown = ", ".join(columns)
+            raise InputError(where, f"no column {column!r} for {name}", f"one of {shown}", "Check --map.")
+
+
+class ColumnReader:
+    """Rows of a file with a field a column, as drafts.
+
+    Args:
+        kind: what the rows are.
+        columns: field -> column.
+        scored: principle -> column.
+        constants: field -> value, for all rows.
+        unread: columns that would be read if the rows by which the columns were found had them. A record of JSON
+            leaves out what it does not have; one that brings such a column later is refused rather than read in part.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        columns: Mapping[str, str],
+        scored: Mapping[str, str],
+        constants: Mapping[str, str],
+        unread: Set[str] = frozenset(),
+    ):
+        self.kind, self.columns, self.scored, self.constants, self.unread = kind, columns, scored, constants, unread
+        self.compared = "winner" in columns or "winner" in constants
+        self.numbers: set[str] = set()
 
     def __call__(self, values: Mapping[str, Any]) -> list[Draft]:
         """The drafts of one row.
@@ -149,9 +194,22 @@ class ColumnReader:
         Raises:
             Unfit: the row cannot be used.
         """
+        if not self.unread.isdisjoint(values):
+            late = min(self.unread & values.keys())
+            raise Unfit("a column that the first rows do not have", f"{late!r}; put such a row first")
         if self.kind == "prompts":
             return [self._prompt(values)]
         return [self._response(values) if self.kind == "responses" else self._judgement(values)]
+
+    def check(self, where: str) -> None:
+        """Raise an InputError where the winners of the file, by now all read, are numbers that count from 0."""
+        if "0" in self.numbers and "2" not in self.numbers:
+            raise InputError(
+                where,
+                f"winners {' and '.join(sorted(self.numbers))}, and never 2",
+                "1 where a won, 2 where b won, 0 where neither did",
+                "Is it a count from 0? Write a, b or tie instead of the numbers.",
+            )
 
     def _get(self, values: Mapping[str, Any], name: str) -> Any:
         return self.constants[name] if name in self.constants else values.get(self.columns.get(name, ""))
@@ -174,13 +232,10 @@ class ColumnReader:
         return PromptDraft(messages, self._text(values, "topic"), self._text(values, "key"))
 
     def _response(self, values: Mapping[str, Any]) -> ResponseDraft:
-        text = self._get(values, "text")
-        if text is None or not str(text).strip():
-            raise Unfit("empty text")
         return ResponseDraft(
             self._needed(values, "prompt"),
             self._needed(values, "policy"),
-            str(text),
+            as_text(self._get(values, "text"), "text"),
             as_count(self._text(values, "sample"), "sample"),
             finish=self._text(values, "finish"),
             key=self._text(values, "key"),
@@ -189,11 +244,14 @@ class ColumnReader:
     def _judgement(self, values: Mapping[str, Any]) -> Draft:
         annotator = self._needed(values, "annotator")
         sample = as_count(self._text(values, "sample"), "sample")
-        if "winner" in self.columns:
+        if self.compared:
             a, b = (self._side(values, name) for name in ("a", "b"))
-            named = {name: as_winner(values.get(column), a, b) for name, column in self.scored.items()}
-            winner = as_winner(self._get(values, "winner"), a, b)
-            return ComparisonDraft(a, b, annotator, winner, named)
+            said = {name: values.get(column) for name, column in self.scored.items()}
+            won = self._get(values, "winner")
+            self.numbers.update(as_key(value) or "" for value in (won, *said.values()))
+            self.numbers &= {"0", "1", "2"}
+            named = {name: as_winner(value, a, b) for name, value in said.items()}
+            return ComparisonDraft(a, b, annotator, as_winner(won, a, b), named)
         ref = ResponseRef(
             self._text(values, "prompt"), self._text(values, "policy"), sample, self._text(values, "response")
         )
@@ -205,19 +263,37 @@ class ColumnReader:
 
 
 def as_key(value: Any) -> str | None:
-    """A cell as a name: 12.0 and "12" are the same key, an empty cell is none."""
+    """A cell as a name: 12.0 and "12" are the same key, an empty cell is none.
+
+    Raises:
+        Unfit: it holds several values.
+    """
+    if isinstance(value, list | dict):
+        raise Unfit("a list or an object instead of a text", repr(value)[:80])
+    if value is None or value != value:  # a table's NaN is an empty cell
+        return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    text = str(value).strip() if value is not None else ""
-    return text or None
+    return str(value).strip() or None
+
+
+def as_text(value: Any, name: str) -> str:
+    """A cell as words, kept as they are.
+
+    Raises:
+        Unfit: it is empty, or holds several values.
+    """
+    if as_key(value) is None:
+        raise Unfit(f"empty {name}")
+    return value if isinstance(value, str) else str(value)
 
 
 def as_count(value: str | None, name: str) -> int | None:
     """A whole number from 0, or None where the cell is empty."""
     if value is None:
         return None
-    if not value.isdecimal():
-        raise Unfit(f"{name} is not a whole number from 0", repr(value))
+    if not value.isdecimal() or len(value) > 9:
+        raise Unfit(f"{name} is not a whole number from 0", repr(value[:80]))
     return int(value)
 
 
@@ -232,28 +308,34 @@ def as_messages(raw: Any) -> tuple[Message, ...]:
         messages = msgspec.convert(
             [{"role": turn["role"], "content": turn["content"]} for turn in value], tuple[Message, ...]
         )
-    except (msgspec.MsgspecError, TypeError, KeyError) as error:
+    except (msgspec.MsgspecError, TypeError, KeyError, RecursionError) as error:
         raise Unfit("not a dialogue of role and content", f"{error}") from None
     if not messages or messages[-1].role != "user" or not messages[-1].content.strip():
         raise Unfit("the dialogue does not end with the client")
     return messages
 
 
-_TIES = {"tie", "draw", "both", "equal", "same", "0", "0.5"}
+_VERDICTS: dict[str, Winner] = {
+    **dict.fromkeys(("a", "1", "model_a", "policy_a"), "a"),
+    **dict.fromkeys(("b", "2", "model_b", "policy_b"), "b"),
+    **dict.fromkeys(("tie", "tie (bothbad)", "draw", "both", "equal", "same", "0"), "tie"),
+}
 
 
-def as_winner(value: Any, a: Any, b: Any) -> Winner | None:
-    """A verdict: ``a``, ``b``, ``tie`` or 1, 2, 0, or the name of the policy that won; None where there is none.
+def as_winner(value: Any, a: ResponseRef, b: ResponseRef) -> Winner | None:
+    """A verdict: ``a``, ``b``, ``tie`` or 1, 2, 0, or the name of the side that won; None where there is none.
 
     Raises:
-        Unfit: it is none of these.
+        Unfit: it is none of these, or names one side by its place and the other by its name.
     """
     text = as_key(value)
     if text is None:
         return None
-    names = {getattr(a, "policy", None): "a", getattr(b, "policy", None): "b"}
-    low = text.casefold()
-    verdict = {"a": "a", "1": "a", "b": "b", "2": "b"}.get(low) or names.get(text) or ("tie" if low in _TIES else None)
-    if verdict is None:
+    names: dict[str | None, Winner] = {a.policy or a.key: "a", b.policy or b.key: "b"}
+    # Two samples of one policy share a name, which then says nothing.
+    read = {_VERDICTS.get(text.casefold()), names.get(text) if len(names) == 2 else None} - {None}
+    if len(read) > 1:
+        raise Unfit("a winner that can be read two ways", f"{text!r}: a place and a name; write a, b or tie")
+    if not read:
         raise Unfit("not a winner", f"{text!r}; a, b or tie")
-    return verdict  # type: ignore[return-value]
+    return read.pop()

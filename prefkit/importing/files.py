@@ -25,7 +25,8 @@ from prefkit.errors import InputError
 from prefkit.importing.delimited import read_delimited
 from prefkit.importing.json_rows import read_json, read_json_lines
 from prefkit.importing.opening import UNPACK, Progress, Row, check_file, file_status, one_line, open_file
-from prefkit.importing.tables import read_arrow, read_parquet, read_workbook
+from prefkit.importing.tables import read_arrow, read_parquet
+from prefkit.importing.workbooks import read_workbook
 
 __all__ = ["FORMATS", "Row", "read_rows", "source_digest", "source_size"]
 

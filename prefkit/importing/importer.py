@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from prefkit.durable import PART, explained_disk_errors, replacing
+from prefkit.durable import PART, explained_disk_errors
 from prefkit.errors import InputError
 from prefkit.importing.columns import ColumnMapping, ColumnReader, Kind, load_mapping, resolve_columns
 from prefkit.importing.drafts import Draft
@@ -40,7 +40,7 @@ def import_file(
         InputError: the file is broken or not the shape asked for, or no row of it could be used.
         RunError: the run is in use, or the disk is full.
     """
-    with run.writing(f"import {kind}"), _spools(run) as spools:
+    with run.writing(f"import {kind}"), run.at_once(), _spools(run) as spools:
         rows = read_rows(file, format=settings.format, sheet=settings.sheet, split=settings.split, progress=progress)
         first = next(rows, None)
         if first is None:
@@ -48,20 +48,20 @@ def import_file(
         rows = itertools.chain([first], rows)
         reader, read_as = _reader(run, kind, file, first, settings)
         name = Path(file).name
-        rejects = run.path / "rejects" / f"{kind}-{name}.jsonl"
-        with explained_disk_errors(rejects):
-            rejects.parent.mkdir(exist_ok=True)
-        report = ImportReport(name, read_as, rejects=rejects)
-        with replacing(rejects) as rejected:
+        rejects = f"rejects/{kind}-{name}.jsonl"
+        with explained_disk_errors(run.path / "rejects"):
+            (run.path / "rejects").mkdir(exist_ok=True)
+        report = ImportReport(name, read_as)
+        with run.replacing(rejects) as rejected:
             resolver = Resolver(run, settings, spools, report, rejected)
             for row in rows:
                 resolver.take(row, reader)
             if not report.rows_imported and report.rejected.total() > report.rejected[REPEATED]:
                 raise resolver.nothing_imported()
             resolver.commit()
-        if not rejects.stat().st_size:
-            rejects.unlink()
-            report.rejects = None
+            report.rejects = run.path / rejects if rejected.tell() else None
+        if not report.rejects:
+            run.remove(rejects)
         run.record_import(
             Import(
                 kind=kind,

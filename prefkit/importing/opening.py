@@ -18,6 +18,7 @@ import os
 import stat
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +29,7 @@ from prefkit.importing.disguises import check_disguise, describe, encoding_fault
 MAX_LINE = 32 * 2**20  # bytes; a line, a field, an element of a JSON array
 MAX_RAW = 2_000  # characters of a broken row that are kept
 BLOCK = 2**18
+FETCH = "It is damaged or cut short: fetch it again, or export it as CSV or JSON Lines."
 UNPACK: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 Progress = Callable[[int], None]
@@ -132,6 +134,18 @@ def one_line(fault: BaseException) -> str:
     """A library's complaint as one short line, without addresses in its source."""
     text = " ".join(str(fault).split())
     return (text or type(fault).__name__)[:200].rstrip(".: ")
+
+
+@contextmanager
+def undamaged(path: Path, kind: str) -> Iterator[None]:
+    """Turn what a library says of a damaged file, in errors of many kinds, into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as fault:  # noqa: BLE001
+        found = f"{kind} data that cannot be read ({one_line(fault)})"
+        raise InputError(path, found, "a whole file", FETCH) from None
 
 
 def blocks(path: Path, progress: Progress | None) -> Iterator[bytes]:

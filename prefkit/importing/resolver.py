@@ -112,6 +112,8 @@ class Resolver:
             self._index(response)
         self.judgements = {item.id: _answer(item) for item in run.judgements()}
         self.seen: set[str] = set()
+        self.given_keys: dict[tuple[str, str], int] = {}
+        """(key, prompt's id) as this file has them, and the line where first."""
         self.texts: dict[tuple[str, str], list[str | None]] = {}
         self.first_detail: dict[str, str] = {}
         self.changed_prompts = False
@@ -164,8 +166,8 @@ class Resolver:
 
     def _prompt(self, draft: PromptDraft) -> str:
         key = self.settings.key_prefix + draft.key if draft.key else None
-        if draft.distinct and key in self.keys:
-            known = self.keys[key]
+        known = self.keys.get(key, _SEVERAL) if draft.distinct and key else _SEVERAL
+        if known != _SEVERAL:
             if self.prompts[known].messages != draft.messages and not self.prompts[known].scrubbed:
                 self._note("other words under a known key: the first kept", f"key {key}")
             self._bring("prompts", known)
@@ -179,21 +181,19 @@ class Resolver:
             known_prompt = Prompt(id=name, messages=draft.messages, topic=draft.topic)
         if key and key not in known_prompt.keys:
             known_prompt = msgspec.structs.replace(known_prompt, keys=(*known_prompt.keys, key))
-            if not self._name(key, name):
-                self._note(
-                    "a key names several prompts", f"{key!r}; rows that refer to it by this key will not be imported"
-                )
-            self.seen.add(f"key {key}")
+            self._name(key, name)
+        if key:
+            self.given_keys.setdefault((key, name), self.row.number)
+            self.seen.add(f"key {key} of {name}")
         if self.prompts.get(name) != known_prompt:
             self.prompts[name] = known_prompt
             self.changed_prompts = True
         self._bring("prompts", name)
         return name
 
-    def _name(self, key: str, prompt: str) -> bool:
-        """Let a key name a prompt; False where it names another one already, and so from now on none."""
+    def _name(self, key: str, prompt: str) -> None:
+        """Let a key name a prompt; one that names another already names none from now on."""
         self.keys[key] = prompt if self.keys.get(key, prompt) == prompt else _SEVERAL
-        return self.keys[key] != _SEVERAL
 
     def _find_prompt(self, name: str) -> str:
         found = self.keys.get(self.settings.key_prefix + name)
@@ -362,14 +362,14 @@ class Resolver:
     def _reject(self, reason: str, detail: str) -> None:
         self.report.rejected[reason] += 1
         self.first_detail.setdefault(reason, detail)
-        self._list(reason, detail, whole=True)
+        self._list(reason, detail, self.row.number, whole=True)
 
-    def _note(self, reason: str, detail: str) -> None:
+    def _note(self, reason: str, detail: str, line: int | None = None) -> None:
         self.report.notes[reason] += 1
-        self._list(reason, detail, whole=False)
+        self._list(reason, detail, line or self.row.number, whole=False)
 
-    def _list(self, reason: str, detail: str, *, whole: bool) -> None:
-        entry = {"line": self.row.number, "reason": reason, "detail": detail, "rest_imported": not whole}
+    def _list(self, reason: str, detail: str, line: int, *, whole: bool) -> None:
+        entry = {"line": line, "reason": reason, "detail": detail, "rest_imported": not whole}
         if whole:
             entry["values"] = self.row.values
         self.rejected.write(msgspec.json.encode(entry, enc_hook=str) + b"\n")
@@ -388,11 +388,25 @@ class Resolver:
 
     def commit(self) -> None:
         """Write what the file brought into the run: prompts, then responses, then judgements."""
+        self._note_keys_of_several()
         if self.changed_prompts:
             self.run.replace(Prompt, self.prompts.values())
         for record, spool in self.spools.items():
             if spool.file.tell():
                 self.run.append(record, spool.lines())
+
+
+    def _note_keys_of_several(self) -> None:
+        """List the keys of this file that name several prompts now: where one of them had the key before, or the file
+        gives it to a second. It is the same list when the file is imported again."""
+        given = Counter(key for key, _ in self.given_keys)
+        held = Counter(key for prompt in self.prompts.values() for key in prompt.keys if key in given)
+        met: set[str] = set()
+        for (key, _), line in self.given_keys.items():
+            if held[key] > given[key] or key in met:
+                detail = f"{key!r}; rows that refer to it by this key will not be imported"
+                self._note("a key names several prompts", detail, line)
+            met.add(key)
 
 
 _UNKNOWN = -1

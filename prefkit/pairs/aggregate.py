@@ -27,7 +27,7 @@ def z_scored(ratings: Ratings) -> Ratings:
     scores = ratings.scores.copy()
     for annotator in np.unique(ratings.annotator):
         rows = ratings.annotator == annotator
-        spread = scores[rows].std(axis=0)
+        spread = np.round(scores[rows].std(axis=0), DECIMALS)
         centred = scores[rows] - scores[rows].mean(axis=0)
         scores[rows] = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 0)
     return Ratings(ratings.response, ratings.annotator, scores)

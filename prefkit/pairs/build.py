@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.durable import replacing
 from prefkit.errors import RunError
 from prefkit.pairs.aggregate import gap, over_annotators, overall, z_scored
 from prefkit.pairs.collect import Collected, Floats, Ints, Ratings, collect
@@ -68,11 +67,11 @@ def build_pairs(run: Run, settings: PairSettings, stages: Stages = _silent) -> P
     """
     from prefkit.pairs.dataset import manifest, write_dataset, write_pairs
 
-    with run.writing("build-pairs"):
+    with run.writing("build-pairs"), run.at_once():
         report = PairReport()
         pairs = find_pairs(run, settings, report, stages)
         report.manifest = manifest(run, settings)
-        with replacing(run.path / "pairs.parquet") as file:
+        with run.replacing("pairs.parquet") as file:
             write_pairs(file, pairs)
         write_dataset(run, pairs, settings, report, stages("Writing the dataset", len(pairs.at), "pairs"))
         run.record_stage("build-pairs", settings=asdict(settings), **_counts(report))

@@ -103,7 +103,8 @@ class Responses:
 
     def __getitem__(self, index: int) -> Response:
         start = self._offsets[index]
-        return self._decoder.decode(memoryview(self._bytes)[start : self._bytes.find(b"\n", start)])
+        end = self._bytes.find(b"\n", start)
+        return self._decoder.decode(memoryview(self._bytes)[start : end if end >= 0 else None])
 
     def _decode(self, line: bytes, number: int) -> Response:
         try:

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 
 from prefkit import __version__
-from prefkit.durable import file_digest, replacing_folder
+from prefkit.durable import file_digest
 from prefkit.pairs.build import Pairs
 from prefkit.pairs.card import dataset_card
 from prefkit.pairs.collect import Floats
@@ -62,7 +62,7 @@ def write_dataset(
     Pairs of responses whose texts the run does not know stay out of it; where it knows none, there is no dataset.
     """
     lengths: list[tuple[int, int]] = []
-    with replacing_folder(run.path / "dataset") as folder:
+    with run.replacing_folder("dataset") as folder:
         for part, name in enumerate(SPLITS):
             rows = np.flatnonzero(pairs.split == part)
             count = _write_split(folder / f"{name}.parquet", pairs, rows, settings, lengths, progress)
@@ -72,7 +72,7 @@ def write_dataset(
             card = dataset_card(run, pairs, settings, report, np.asarray(lengths))
             (folder / "README.md").write_text(card, encoding="utf-8")
     if not lengths:
-        (run.path / "dataset").rmdir()
+        run.remove("dataset")
 
 
 def _chunks(count: int) -> Iterator[Any]:

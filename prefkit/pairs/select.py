@@ -16,6 +16,7 @@ import numpy as np
 from prefkit.pairs.aggregate import gap
 from prefkit.pairs.collect import Floats, Ints
 from prefkit.pairs.settings import Strategy
+from prefkit.rubric import DECIMALS
 
 BLOCK = 1 << 20
 
@@ -45,15 +46,17 @@ def select(overall: Floats, prompt: Ints, strategy: Strategy, min_gap: float, to
         top: for ``top-k``, how many of the best.
 
     Returns:
-        Pairs whose chosen side has the higher score, sorted by prompt.
+        Pairs whose chosen side has the higher score, sorted by prompt. Of equal responses the earlier one is taken for
+        the best or the worst.
     """
     parts: list[Candidates] = []
+    rounded = np.round(overall, DECIMALS)
     for rows in _blocks(overall, prompt):
-        pairs = _best_worst(overall, rows) if strategy == "best-worst" else _every_two(overall, rows)
+        pairs = _best_worst(rounded, rows) if strategy == "best-worst" else _every_two(overall, rows)
         if strategy == "top-k":
-            pairs = _between_top_and_rest(overall, rows, pairs, top)
+            pairs = _between_top_and_rest(rounded, rows, pairs, top)
         gaps = gap(overall[pairs.chosen], overall[pairs.rejected])
-        parts.append(pairs[(gaps > 0) & (gaps >= round(min_gap, 9))])
+        parts.append(pairs[(gaps > 0) & (gaps >= round(min_gap, DECIMALS))])
     found = Candidates(
         np.concatenate([part.chosen for part in parts] or [np.empty(0, np.int64)]),
         np.concatenate([part.rejected for part in parts] or [np.empty(0, np.int64)]),

@@ -1,7 +1,7 @@
 """Scrub and screen a whole run.
 
 Reads   prompts.jsonl, responses.jsonl
-Writes  the same, whole, ids unchanged; counts in run.json
+Writes  the same, whole, ids unchanged; in run.json, counts of what is scrubbed by now, whenever that was
 
 ``scrub_run`` replaces identifying text; a prompt and its responses are one document, so that a person has one
 placeholder in all of them. What was scrubbed once is not looked at again; what was found is counted and nowhere
@@ -45,7 +45,7 @@ def scrub_run(run: Run, *, dry_run: bool = False, progress: Callable[[int], None
     Raises:
         RunError: the run is in use, has no prompts, or keeps its records as Parquet.
     """
-    with run.writing("scrub"):
+    with run.writing("scrub"), run.at_once():
         _need_jsonl(run)
         scrubbing = _Scrubbing(progress)
         prompts = [scrubbing.prompt(prompt) for prompt in run.prompts()]
@@ -55,15 +55,13 @@ def scrub_run(run: Run, *, dry_run: bool = False, progress: Callable[[int], None
             for response in run.responses():
                 scrubbing.response(response)
             return scrubbing.report
-        # Prompts last: if the process is killed in between, the documents of the rest are still known.
+        # Prompts last: if the process is killed in between, a response to an unscrubbed prompt is still scrubbed with it.
         if run.file(Response):
             run.replace(Response, map(scrubbing.response, run.responses()))
         run.replace(Prompt, prompts)
-        report = scrubbing.report
-        run.record_stage(
-            "scrub", version=scrubbing.scrubber.version, texts=dict(report.texts), found=dict(report.found)
-        )
-    return report
+        texts, placeholders = dict(scrubbing.texts), dict(sorted(scrubbing.placeholders.items()))
+        run.record_stage("scrub", version=scrubbing.scrubber.version, texts=texts, placeholders=placeholders)
+    return scrubbing.report
 
 
 class _Scrubbing:
@@ -72,6 +70,8 @@ class _Scrubbing:
         self.report = ScrubReport()
         self.progress = progress
         self.documents: dict[str, Known] = {}
+        self.texts: Counter[str] = Counter()
+        self.placeholders: Counter[str] = Counter()
 
     def prompt(self, prompt: Prompt) -> Prompt:
         known = _placeholders(prompt_text(prompt.messages)) if prompt.scrubbed else Known()
@@ -83,16 +83,21 @@ class _Scrubbing:
             self._count("prompts", changed=messages != prompt.messages)
         if known:
             self.documents[prompt.id] = known
+        self._tally("prompts", prompt_text(messages))
         return msgspec.structs.replace(prompt, messages=messages, scrubbed=True)
 
     def response(self, response: Response) -> Response:
-        if response.scrubbed or response.text is None:
+        if response.text is None:
+            return response
+        if response.scrubbed:
+            self._tally("responses", response.text)
             return response
         known = self.documents.setdefault(response.prompt_id, Known())
         text = self._scrub(response.text, known)
         if not known:
             del self.documents[response.prompt_id]
         self._count("responses", changed=text != response.text)
+        self._tally("responses", text)
         return msgspec.structs.replace(response, text=text, scrubbed=True)
 
     def _scrub(self, text: str, known: Known) -> str:
@@ -105,6 +110,13 @@ class _Scrubbing:
         self.report.texts[name] += 1
         self.report.texts[f"{name} changed"] += changed
         self.progress(1)
+
+    def _tally(self, name: str, text: str) -> None:
+        """Count a scrubbed text and the placeholders in it."""
+        kinds = [match[1] for match in _PLACEHOLDER.finditer(text)]
+        self.texts[name] += 1
+        self.texts[f"{name} with placeholders"] += bool(kinds)
+        self.placeholders.update(kinds)
 
 
 def _example(finding: Finding) -> tuple[str, str]:
@@ -132,7 +144,7 @@ def screen_run(run: Run, settings: ScreenSettings) -> ScreenReport:
     Raises:
         RunError: the run is in use, has no prompts, or keeps its records as Parquet.
     """
-    with run.writing("screen"):
+    with run.writing("screen"), run.at_once():
         _need_jsonl(run)
         prompts = list(run.prompts())
         if not prompts:
