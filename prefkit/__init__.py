@@ -2,7 +2,8 @@
 
 The way the data goes, and what stands where:
 
-    rubric.py  rubric_files.py          what "better" means: principles/*.yaml
+    rubric.py                           what "better" means
+    rubric_files.py  rubric_yaml.py     principles/*.yaml, found, read, validated
         |
     importing/                          files from outside -> prompts, responses, judgements
         |

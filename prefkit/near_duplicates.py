@@ -10,12 +10,12 @@ Texts without a single letter or digit are alike, and like nothing else.
 
 MinHash with locality-sensitive hashing proposes pairs (rensa, in Rust: signatures, and which texts share a band at
 all); each proposal is then checked on its whole sets, so that no false pair gets in. A true pair is missed with a
-chance of at most 1 in 1,000 where it only just reaches the threshold, and far less above it; a crowd of thousands that
-are all only just unlike misses more (docs/screening.md). Word pairs rather than
-longer runs, because an edited word then breaks two of them and not five: at 0.8, a prompt of 90 words may differ in
-four or five. Time and memory grow linearly: a text meets the first of its bucket and its nearest followers, not everybody.
+chance of at most 1 in 1,000 where it only just reaches the threshold, and far less above it; among thousands of texts
+that are all only just unlike, more are missed (docs/screening.md). Word pairs rather than longer runs, because an
+edited word breaks two of them and not five: at 0.8, four words of ninety may be replaced. Time and memory grow
+linearly: in a bucket a text meets the first one and the nearest, not everybody.
 
-Everything works on 64-bit hashes of words; two different texts are taken for equal with a chance below 1e-8 in a
+Everything works on 64-bit hashes of words; two different texts are taken for equal with a chance below 1e-7 in a
 million texts. No hash is salted and nothing depends on the machine: the same texts give the same groups.
 
 Sources: Broder 1997, doi:10.1109/SEQUEN.1997.666900 (resemblance); Leskovec, Rajaraman & Ullman, Mining of Massive

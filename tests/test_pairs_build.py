@@ -268,9 +268,13 @@ def test_parquet_in_place_of_jsonl_gives_the_same_pairs(tmp_path):
     run = make_run(tmp_path / "run", FIVE, compared("p/A", "p/B", "a"), texts={"q/C": None})
     build(run)
     before = pairs_of(run)
-    for record, stem in ((Response, "responses"), (Judgement, "judgements")):
-        rows = msgspec.to_builtins(list(run._read(record)))
-        parquet.write_table(pa.Table.from_pylist(rows), run.path / f"{stem}.parquet")
+    for stem in ("responses", "judgements"):
+        lines = (run.path / f"{stem}.jsonl").read_bytes().splitlines()
+        rows = [msgspec.json.decode(line) for line in lines]
+        columns = {
+            name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)
+        }
+        parquet.write_table(pa.table(columns), run.path / f"{stem}.parquet")
         (run.path / f"{stem}.jsonl").unlink()
     build(run)
     assert pairs_of(run) == before
@@ -304,7 +308,7 @@ def runs(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     runs(),
     st.fixed_dictionaries(
@@ -531,8 +535,10 @@ def test_pairs_of_a_public_grid_of_questions_and_models(tmp_path, prefkit, real_
     assert in_words(built, "gate: chosen side lower on safety") == 1
 
 
-@pytest.mark.parametrize(("options", "selected"), [(["--keep-out-of-range"], 12_051), ([], 11_742)])
-def test_pairs_of_a_public_set_of_human_ratings_with_dirt(tmp_path, prefkit, real_data, options, selected):
+@pytest.mark.parametrize(
+    ("options", "selected", "unreadable"), [(["--keep-out-of-range"], 12_051, 57), ([], 11_742, 57)]
+)
+def test_pairs_of_a_public_set_of_human_ratings_with_dirt(tmp_path, prefkit, real_data, options, selected, unreadable):
     source, run = real_data / "mentalbench-align", tmp_path / "run"
     if not source.is_dir():
         pytest.skip("PREFKIT_DATA holds no mentalbench-align")
@@ -543,4 +549,4 @@ def test_pairs_of_a_public_set_of_human_ratings_with_dirt(tmp_path, prefkit, rea
     assert re.findall(r"score missing: (\d+)", imported) == ["10"]
     built = prefkit("build-pairs", run).out
     assert in_words(built, "pairs (gap)") == selected
-    assert in_words(built, "ratings unreadable") >= 57
+    assert in_words(built, "ratings unreadable") == unreadable

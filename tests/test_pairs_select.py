@@ -9,7 +9,7 @@ from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import rubric
 
@@ -21,6 +21,7 @@ from prefkit.rubric import Aggregate, Rubric
 STRATEGIES = ("gap", "best-worst", "all", "top-k")
 HALVES = st.integers(2, 10).map(lambda halves: Fraction(halves, 2))
 NAMES = "abcdefghi"
+unhurried = settings(deadline=None)
 
 
 def pairs(scores: list[float | None], prompts: list[int] | None = None, **settings) -> set[tuple[int, int]]:
@@ -71,6 +72,7 @@ def as_floats(table: Table, made: Rubric) -> list[float]:
     return overall(over_annotators(ratings, len(table), "mean"), made).tolist()
 
 
+@unhurried
 @given(
     tables(),
     st.sampled_from(["mean", "weighted-mean", "sum", "normalised"]),
@@ -87,6 +89,7 @@ def test_the_pairs_at_a_threshold_are_those_of_exact_fractions(
     assert pairs(as_floats(table, made), min_gap=float(threshold)) == expected
 
 
+@unhurried
 @given(tables(), st.data())
 def test_a_threshold_that_is_just_the_gap_of_two_responses_takes_them(table: Table, data: st.DataObject):
     """Where bare floats go wrong: the threshold is a gap that occurs, one third of the time or more as a last bit."""
@@ -152,6 +155,7 @@ def searched(
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+@unhurried
 @given(grid=grids(), min_gap=st.sampled_from([0.0, 0.5, 1.0, 2.0]), top=st.integers(1, 3))
 def test_a_strategy_finds_what_a_search_through_all_pairs_finds(strategy, grid, min_gap, top):
     found = pairs(*grid, strategy=strategy, min_gap=min_gap, top=top)
@@ -159,6 +163,7 @@ def test_a_strategy_finds_what_a_search_through_all_pairs_finds(strategy, grid, 
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+@unhurried
 @given(grid=grids(), min_gap=st.sampled_from([0.0, 0.5, 1.0]))
 def test_chosen_is_rated_above_rejected_and_answers_the_same_prompt(strategy, grid, min_gap):
     scores, prompts = grid
@@ -168,6 +173,7 @@ def test_chosen_is_rated_above_rejected_and_answers_the_same_prompt(strategy, gr
 
 
 @pytest.mark.parametrize("strategy", ["gap", "all"])
+@unhurried
 @given(grid=grids(), data=st.data())
 def test_the_order_of_responses_changes_nothing_but_the_order_of_pairs(strategy, grid, data):
     scores, prompts = grid
@@ -215,6 +221,7 @@ def test_pairs_come_prompt_by_prompt():
 # --- the strongest of a prompt ---------------------------------------------------------------------------------------
 
 
+@unhurried
 @given(grids(), st.integers(1, 4))
 def test_a_cap_keeps_the_largest_gaps_of_each_prompt(grid, most):
     scores, prompts = grid

@@ -8,7 +8,8 @@ ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -113,12 +114,13 @@ def resolve_columns(
                 taken.add(free[0])
     scored = {name: given.columns.get(name, name) for name in principles if given.columns.get(name, name) in columns}
     named = found.keys() | given.constants.keys()
-    for options in NEEDED[kind] + ((("a",), ("b",)) if "winner" in named else ()):
+    needed = NEEDED[kind] + ((("a",), ("b",)) if "winner" in named else ())
+    for options in needed:
         if named.isdisjoint(options):
             raise InputError(
                 where,
                 f"no column for {' or '.join(options)} among {', '.join(columns)}",
-                f"a column for each of {', '.join(' or '.join(names) for names in NEEDED[kind])}",
+                f"a column for each of {', '.join(' or '.join(names) for names in needed)}",
                 f"Say which one it is (--map {options[0]}=COLUMN), or give it one value (--set {options[0]}=VALUE).",
             )
     if kind == "judgements" and "winner" not in named and not scored:
@@ -182,7 +184,7 @@ class ColumnReader:
         columns: Mapping[str, str],
         scored: Mapping[str, str],
         constants: Mapping[str, str],
-        unread: Set[str] = frozenset(),
+        unread: frozenset[str] = frozenset(),
     ):
         self.kind, self.columns, self.scored, self.constants, self.unread = kind, columns, scored, constants, unread
         self.compared = "winner" in columns or "winner" in constants
@@ -270,7 +272,7 @@ def as_key(value: Any) -> str | None:
     """
     if isinstance(value, list | dict):
         raise Unfit("a list or an object instead of a text", repr(value)[:80])
-    if value is None or value != value:  # a table's NaN is an empty cell
+    if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)

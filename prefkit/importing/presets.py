@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from prefkit.importing.columns import as_key, as_messages
+from prefkit.importing.columns import as_key, as_messages, as_text
 from prefkit.importing.drafts import ComparisonDraft, Draft, PromptDraft, RatingDraft, ResponseDraft, Target, Unfit
 from prefkit.records import Message, Winner, digest
 from prefkit.rubric import Rubric
@@ -56,6 +56,8 @@ class Preset:
     kinds: tuple[str, ...]
     known_by: Callable[[Mapping[str, Any]], bool]
     read: Reader
+    takes: tuple[str, ...] = ()
+    """The fields that the user may set for the whole file."""
 
 
 def find_preset(kind: str, first: Mapping[str, Any]) -> Preset | None:
@@ -94,19 +96,24 @@ def hh_rlhf(values: Mapping[str, Any], source: Source) -> list[Draft]:
     """hh-rlhf: chosen and rejected, two dialogues ("\\n\\nHuman: ...\\n\\nAssistant: ...") that differ in the last
     turn."""
     return _preference(
-        *_shared_start(_dialogue(values["chosen"]), _dialogue(values["rejected"])), source, "human:hh-rlhf"
+        *_shared_start(_dialogue(values.get("chosen")), _dialogue(values.get("rejected"))), source, "human:hh-rlhf"
     )
 
 
 def preference(values: Mapping[str, Any], source: Source) -> list[Draft]:
     """A preference set for trl: chosen and rejected, plain or conversational, the prompt explicit or as their
     shared start."""
-    chosen, rejected = (_chat(values[side], side) for side in ("chosen", "rejected"))
-    if values.get("prompt") not in (None, "", []):
-        raw = values["prompt"]
-        prompt = _user(raw) if isinstance(raw, str) else as_messages(raw)
-        return _preference(prompt, chosen[-1].content, rejected[-1].content, source, None)
-    return _preference(*_shared_start(chosen, rejected), source, None)
+    chosen, rejected = (_chat(values.get(side), side) for side in ("chosen", "rejected"))
+    raw = values.get("prompt")
+    if raw in (None, "", []):
+        return _preference(*_shared_start(chosen, rejected), source, None)
+    prompt = _user(raw) if isinstance(raw, str) else as_messages(raw)
+    if len(chosen) == len(rejected) == 1:
+        chosen, rejected = (*prompt, *chosen), (*prompt, *rejected)
+    start, better, worse = _shared_start(chosen, rejected)
+    if start[-1].content.strip() != prompt[-1].content.strip():
+        raise Unfit("the dialogues do not go on from the prompt")
+    return _preference(max(prompt, start, key=len), better, worse, source, None)
 
 
 def psychocounsel(values: Mapping[str, Any], source: Source) -> list[Draft]:
@@ -115,7 +122,7 @@ def psychocounsel(values: Mapping[str, Any], source: Source) -> list[Draft]:
     prompt = PromptDraft(_user(_needed(values, "question")), key=as_key(values.get("ID")))
     drafts: list[Draft] = []
     for side in ("chosen", "rejected"):
-        response = ResponseDraft(prompt, _needed(values, f"{side}_model"), _needed(values, side))
+        response = ResponseDraft(prompt, _needed(values, f"{side}_model"), as_text(values.get(side), side))
         scores = {
             name: values[f"{side}_{name}_rating"]
             for name in source.rubric.principle_ids
@@ -129,14 +136,14 @@ def ultrafeedback(values: Mapping[str, Any], source: Source) -> list[Draft]:
     """UltraFeedback: instruction and completions, each with model, response and annotations.PRINCIPLE.Rating."""
     prompt = PromptDraft(_user(_needed(values, "instruction")), as_key(values.get("source")))
     drafts: list[Draft] = []
-    for completion in values.get("completions") or []:
-        if not isinstance(completion, dict) or not str(completion.get("response") or "").strip():
-            raise Unfit("a completion without a response")
-        response = ResponseDraft(prompt, str(completion.get("model")), str(completion["response"]))
-        given = completion.get("annotations") or {}
-        scores = {
-            name: given[name].get("Rating") for name in source.rubric.principle_ids if isinstance(given.get(name), dict)
-        }
+    completions = values.get("completions")
+    for completion in completions if isinstance(completions, list) else ():
+        if not isinstance(completion, dict):
+            raise Unfit("a completion that is not an object", repr(completion)[:80])
+        response = ResponseDraft(prompt, _needed(completion, "model"), as_text(completion.get("response"), "response"))
+        given = completion.get("annotations")
+        parts = {name: given.get(name) for name in source.rubric.principle_ids} if isinstance(given, dict) else {}
+        scores = {name: part.get("Rating") for name, part in parts.items() if isinstance(part, dict)}
         drafts.append(RatingDraft(response, source.annotator("llm:gpt-4"), scores) if scores else response)
     if not drafts:
         raise Unfit("no completions")
@@ -151,7 +158,8 @@ def alpaca_eval(values: Mapping[str, Any], source: Source) -> list[Draft]:
     raw = values.get("preference")
     if raw is None or (isinstance(raw, float) and math.isnan(raw)):
         raise Unfit("no preference", "null: the judge's answer was not read")
-    preference = 0.5 if raw == 0 else as_number(raw, "preference") - 1
+    said = as_number(raw, "preference")
+    preference = said - 1 if said else 0.5
     if not 0 <= preference <= 1:
         raise Unfit("no preference", f"{raw!r}; expected 1 to 2, or 0 for a tie")
     winner: Winner = "tie" if preference == 0.5 else "b" if preference > 0.5 else "a"
@@ -162,27 +170,30 @@ def alpaca_eval(values: Mapping[str, Any], source: Source) -> list[Draft]:
 def _output(prompt: PromptDraft, values: Mapping[str, Any], side: str) -> ResponseDraft:
     # An empty answer is a real one here: models gave it, and the judge saw it.
     text = values.get(f"output_{side}")
-    if text is None:
-        raise Unfit("no output", f"output_{side} is null")
-    return ResponseDraft(prompt, str(values.get(f"generator_{side}") or f"generator_{side}"), str(text))
+    if not isinstance(text, str):
+        raise Unfit("no output", f"output_{side} is {text!r:.80}")
+    return ResponseDraft(prompt, as_key(values.get(f"generator_{side}")) or f"generator_{side}", text)
 
 
 def pandalm(values: Mapping[str, Any], source: Source) -> list[Draft]:
-    """PandaLM's test set: response1 and response2, annotator1 to annotator3 (1 or 2 won, 0 is a tie)."""
+    """PandaLM's test set: response1 and response2, annotator1 to annotator3 (1 or 2 won, 0 is a tie); cmp_key names the
+    two policies."""
     parts = (str(values.get(name) or "").strip() for name in ("instruction", "input"))
     words = "\n\n".join(part for part in parts if part)
     prompt = PromptDraft(_user(words), as_key(values.get("motivation_app")))
-    first, _, second = str(values.get("cmp_key") or "response1_response2").partition("_")
-    if any(values.get(f"response{side}") is None for side in (1, 2)):
+    policies = (as_key(values.get("cmp_key")) or "response1_response2").split("_")
+    if len(policies) != 2 or not all(policies):
+        raise Unfit("cmp_key does not name two policies", repr(values["cmp_key"]))
+    if not all(isinstance(values.get(name), str) for name in ("response1", "response2")):
         raise Unfit("no response")
-    a = ResponseDraft(prompt, first, str(values["response1"]))
-    b = ResponseDraft(prompt, second, str(values["response2"]))
-    winners: dict[Any, Winner] = {0: "tie", 1: "a", 2: "b"}
+    a, b = (ResponseDraft(prompt, name, values[f"response{side}"]) for side, name in enumerate(policies, 1))
+    winners: dict[str | None, Winner] = {"0": "tie", "1": "a", "2": "b"}
     drafts: list[Draft] = []
     for name in sorted(name for name in values if re.fullmatch(r"annotator\d+", name)):
-        if values[name] not in winners:
+        winner = winners.get(as_key(values[name]))
+        if winner is None:
             raise Unfit("not a winner", f"{name}: {values[name]!r}; expected 0, 1 or 2")
-        drafts.append(ComparisonDraft(a, b, f"human:pandalm-{name.removeprefix('annotator')}", winners[values[name]]))
+        drafts.append(ComparisonDraft(a, b, f"human:pandalm-{name.removeprefix('annotator')}", winner))
     return drafts
 
 
@@ -214,7 +225,7 @@ def _rating_cell(response: Target, annotator: str, cell: Any, rubric: Rubric) ->
     inner = re.sub(r"^```(?:json)?\s*|\s*```$", "", text)
     try:
         scores = msgspec.json.decode(inner, type=dict[str, Any])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return RatingDraft(response, annotator, {}, failure="not a JSON object", reply=text)
     by_name = {name.casefold(): value for name, value in scores.items()}
     return RatingDraft(response, annotator, {name: by_name.get(name.casefold()) for name in rubric.principle_ids})
@@ -277,7 +288,7 @@ def _dialogue(text: Any) -> tuple[Message, ...]:
 
 
 def _user(text: str) -> tuple[Message, ...]:
-    return (Message(role="user", content=text),)
+    return (Message(role="user", content=text.strip()),)
 
 
 def _turns(value: Any) -> list[str]:
@@ -301,7 +312,7 @@ def as_number(value: Any, name: str) -> float:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise Unfit(f"{name} is not a number", repr(value)[:80]) from None
     if not math.isfinite(number):
         raise Unfit(f"{name} is not a number", repr(value))
@@ -316,17 +327,24 @@ def _cells(first: Mapping[str, Any]) -> bool:
     return "ConvID" in first and any(_JUDGED.fullmatch(column) for column in first)
 
 
+_JUDGEMENTS = ("judgements",)
 PRESETS = {
     preset.name: preset
     for preset in (
         Preset("fastchat-questions", ("prompts",), _has("question_id", "turns"), fastchat_questions),
-        Preset("fastchat", ("responses",), _has("question_id", "choices"), fastchat_answers),
-        Preset("mentalbench", ("judgements",), _cells, mentalbench),
-        Preset("pandalm", ("judgements",), _has("response1", "response2", "annotator1"), pandalm),
-        Preset("alpaca-eval", ("judgements",), _has("output_1", "output_2", "preference"), alpaca_eval),
-        Preset("ultrafeedback", ("judgements",), _has("instruction", "completions"), ultrafeedback),
-        Preset("psychocounsel", ("judgements",), _has("question", "chosen", "rejected", "chosen_model"), psychocounsel),
-        Preset("hh-rlhf", ("judgements",), _dialogues, hh_rlhf),
-        Preset("preference", ("judgements",), _has("chosen", "rejected"), preference),
+        Preset("fastchat", ("responses",), _has("question_id", "choices"), fastchat_answers, ("policy",)),
+        Preset("mentalbench", _JUDGEMENTS, _cells, mentalbench, ("annotator",)),
+        Preset("pandalm", _JUDGEMENTS, _has("response1", "response2", "annotator1"), pandalm),
+        Preset("alpaca-eval", _JUDGEMENTS, _has("output_1", "output_2", "preference"), alpaca_eval, ("annotator",)),
+        Preset("ultrafeedback", _JUDGEMENTS, _has("instruction", "completions"), ultrafeedback, ("annotator",)),
+        Preset(
+            "psychocounsel",
+            _JUDGEMENTS,
+            _has("question", "chosen", "rejected", "chosen_model"),
+            psychocounsel,
+            ("annotator",),
+        ),
+        Preset("hh-rlhf", _JUDGEMENTS, _dialogues, hh_rlhf, ("annotator", "policy")),
+        Preset("preference", _JUDGEMENTS, _has("chosen", "rejected"), preference, ("annotator", "policy")),
     )
 }

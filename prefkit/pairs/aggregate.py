@@ -70,6 +70,6 @@ def overall(scores: Floats, rubric: Rubric) -> Floats:
     return result
 
 
-def gap(chosen: Floats, rejected: Floats) -> Floats:
+def gap(chosen: Floats, rejected: Floats | float) -> Floats:
     """Differences that can be compared with a threshold: rounded to nine decimals."""
     return np.round(chosen - rejected, DECIMALS)

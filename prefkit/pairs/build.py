@@ -49,8 +49,8 @@ class Pairs:
     at: Candidates
     rating_gap: Floats
     gaps: Floats
-    scores: Floats
-    """[n_responses, principles] aggregated over annotators."""
+    rated: Floats
+    """[n_responses, principles] scores over annotators, in the rubric's units whether or not gaps are of z-scores."""
     support: Support
     split: npt.NDArray[np.int8]
     chosen_first: npt.NDArray[np.bool_]
@@ -91,21 +91,22 @@ def find_pairs(run: Run, settings: PairSettings, report: PairReport, stages: Sta
     rubric = run.rubric
     report.judgements = collected.counts
     ratings = z_scored(collected.ratings) if settings.z_scores else collected.ratings
-    scores = over_annotators(ratings, len(collected.responses), settings.aggregate)
+    rated = over_annotators(collected.ratings, len(collected.responses), settings.aggregate)
+    scores = over_annotators(ratings, len(collected.responses), settings.aggregate) if settings.z_scores else rated
     totals = overall(scores, rubric)
     report.responses = _response_counts(collected, totals)
     votes, unusable = votes_from_comparisons(collected, both_orders=settings.orders == "both")
     report.judgements += unusable
     pairs = _selected(collected, totals, votes, settings, report)
     pairs = _without_excluded(collected, pairs, report)
-    pairs = _through_gates(rubric, scores, collected, votes, pairs, settings, report)
+    pairs = _through_gates(rubric, scores, rated, collected, votes, pairs, settings, report)
     pairs = _fit_to_read(collected, pairs, settings, report, stages)
     if settings.per_prompt:
         keep = strongest(pairs, _strength(totals, pairs), collected.responses.prompt, settings.per_prompt)
         pairs = _drop(pairs, keep, f"beyond {settings.per_prompt} pairs of one prompt", report)
     if not len(pairs):
         raise nothing_left(run, report)
-    return _assembled(collected, rubric, ratings, scores, totals, votes, pairs, settings, report)
+    return _assembled(collected, rubric, ratings, scores, rated, totals, votes, pairs, settings, report)
 
 
 def _records() -> tuple[Any, ...]:
@@ -169,6 +170,7 @@ def _without_excluded(collected: Collected, pairs: Candidates, report: PairRepor
 def _through_gates(
     rubric: Rubric,
     scores: Floats,
+    rated: Floats,
     collected: Collected,
     votes: Votes,
     pairs: Candidates,
@@ -180,8 +182,8 @@ def _through_gates(
     for gate in rubric.gates if settings.gates else ():
         column = rubric.principle_ids.index(gate.principle)
         chosen, rejected = scores[pairs.chosen, column], scores[pairs.rejected, column]
-        if gate.rule == "at-least":
-            keep = ~(chosen < (gate.value or 0.0))
+        if gate.value is not None:
+            keep = ~(gap(rated[pairs.chosen, column], gate.value) < 0)
             reason = f"gate: chosen side below {gate.value:g} on {gate.principle}"
         else:
             keep = ~(gap(chosen, rejected) < 0)
@@ -215,6 +217,7 @@ def _assembled(
     rubric: Rubric,
     ratings: Ratings,
     scores: Floats,
+    rated: Floats,
     totals: Floats,
     votes: Votes,
     pairs: Candidates,
@@ -241,7 +244,7 @@ def _assembled(
         pairs,
         gap(totals[pairs.chosen], totals[pairs.rejected]),
         gap(scores[pairs.chosen], scores[pairs.rejected]),
-        scores,
+        rated,
         backed,
         split,
         _half(len(pairs), settings.seed),

@@ -62,7 +62,9 @@ class Comparisons:
 class Responses:
     """The responses of a run by index: ids, prompts, policies in memory, texts on disk.
 
-    ``prompt`` and ``policy`` [n] are indices into the run's prompts and into ``policies``.
+    They stand in the order of their ids: which of two equal responses comes first is then a matter of a digest, and not
+    of whose file was imported first. ``prompt`` and ``policy`` [n] are indices into the run's prompts and into
+    ``policies``.
     """
 
     def __init__(self, run: Run, prompt_index: dict[str, int], progress: Callable[[int], None]) -> None:
@@ -91,9 +93,12 @@ class Responses:
             prompts.append(prompt)
             policies.append(policy_index.setdefault(response.policy, len(policy_index)))
             offsets.append(offset)
+        order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
+        self.ids = [self.ids[place] for place in order]
         self.policies = list(policy_index)
-        self.prompt, self.policy = np.asarray(prompts, dtype=np.int64), np.asarray(policies, dtype=np.int64)
-        self._offsets = offsets
+        self.prompt = np.asarray(prompts, dtype=np.int64)[order]
+        self.policy = np.asarray(policies, dtype=np.int64)[order]
+        self._offsets = np.asarray(offsets, dtype=np.int64)[order]
         with open(self._path, "rb") as file:
             empty = self._path.stat().st_size == 0
             self._bytes: Any = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

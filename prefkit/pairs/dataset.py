@@ -173,7 +173,7 @@ def _psychocounsel(pairs: Pairs, rows: Any, chosen: list[str], rejected: list[st
     for side, at in (("chosen", pairs.at.chosen[rows]), ("rejected", pairs.at.rejected[rows])):
         columns[f"{side}_model"] = [responses.policies[policy] for policy in responses.policy[at]]
         for column, name in enumerate(pairs.rubric.principle_ids):
-            columns[f"{side}_{name}_rating"] = pairs.scores[at, column]
+            columns[f"{side}_{name}_rating"] = _nullable(pairs.rated[at, column])
     return columns
 
 
