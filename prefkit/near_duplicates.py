@@ -42,7 +42,7 @@ SIGNATURE_SLOTS = 128
 MISSED_AT_MOST = 0.001  # chance to miss a pair whose similarity is exactly the threshold
 NEIGHBOURS = 32  # in a bucket of the index, a text meets the bucket's first text and this many that follow it
 
-_BATCH_CHARACTERS = 1 << 20
+_BATCH_CHARACTERS = 1 << 18
 _BATCH_PAIRS = 1 << 14
 
 _BLANK = np.uint32(0)

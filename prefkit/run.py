@@ -246,7 +246,8 @@ class Run:
     def record_import(self, entry: Import) -> None:
         """Note an import in ``run.json``, in the place of an earlier one of the same file with the same settings."""
         same = [
-            (old.kind, old.file, old.settings) == (entry.kind, entry.file, entry.settings) for old in self.info.imports
+            (old.kind, old.file, old.digest, old.settings) == (entry.kind, entry.file, entry.digest, entry.settings)
+            for old in self.info.imports
         ]
         if any(same):
             self.info.imports[same.index(True)] = entry

@@ -170,7 +170,7 @@ def test_no_text_and_one_text_are_no_error():
 
 def test_a_generator_is_read_in_batches_and_twins_are_found_across_them():
     rng = random.Random(8)
-    texts = [" ".join(written(rng, 400)) for _ in range(1200)]  # 2 MB, more than one batch holds
+    texts = [" ".join(written(rng, 400)) for _ in range(1200)]  # 2 MB, several batches
     texts[1190] = " ".join(edited(texts[10].split(), rng, 0.02))
     texts[1191] = texts[20].upper()
     groups = near_duplicate_groups(text for text in texts)

@@ -9,6 +9,9 @@ from typing import Any
 import click
 
 from prefkit.cli.runs import RUN
+from prefkit.errors import InputError
+
+FORMATS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "xlsx")
 
 
 class Assignment(click.ParamType[tuple[str, str]]):
@@ -20,8 +23,18 @@ class Assignment(click.ParamType[tuple[str, str]]):
         """Split at the first equals sign."""
         name, equals, text = value.partition("=")
         if not (name and equals and text):
-            self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+            option = param.opts[0] if param else "a mapping"
+            remedy = f"For example: {option} {'annotator=llm:gpt-4o' if option == '--set' else 'prompt=question_id'}"
+            raise InputError(option, repr(value), "NAME=VALUE", remedy)
         return name, text
+
+
+def _assigned(option: str, given: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    for name, text in given:
+        if dict(given)[name] != text:
+            found = f"{name} twice, as {text!r} and {dict(given)[name]!r}"
+            raise InputError(option, found, "each field once", "Leave one of the two out.")
+    return dict(given)
 
 
 @click.group("import")
@@ -50,7 +63,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--key-prefix", default="", help="Put before every key, where two sources number alike."),
         click.option("--skip-broken", is_flag=True, help="Leave out rows that cannot be read, instead of stopping."),
-        click.option("--format", help="csv, tsv, jsonl, json, parquet, xlsx; without it, by the ending."),
+        click.option("--format", type=click.Choice(FORMATS), help="Without it, by the ending."),
         click.option("--sheet", help="The sheet of an XLSX; without it, the first."),
         click.option("--split", help="The split of a `datasets` folder or hub id; without it, train."),
     ]
@@ -117,7 +130,8 @@ def _import(kind: Any, path: Path, file: str, options: dict[str, Any]) -> None:
     from prefkit.run import Run
 
     run = Run(path)
-    options = {**options, "columns": dict(options["columns"]), "constants": dict(options["constants"])}
+    options["columns"] = _assigned("--map", options["columns"])
+    options["constants"] = _assigned("--set", options["constants"])
     with Bars() as bars:
         moved = bars.open_absolute(f"Importing {kind}", source_size(file), "MB")
         report = import_file(run, kind, file, ImportSettings(**options), moved)

@@ -71,6 +71,12 @@ class ColumnMapping:
     columns: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, str] = field(default_factory=dict)
 
+    def changed(self, columns: Mapping[str, str], constants: Mapping[str, str]) -> ColumnMapping:
+        """The same with these fields instead, whether they had a column or one value before."""
+        kept = {name: column for name, column in self.columns.items() if name not in constants}
+        fixed = {name: value for name, value in self.constants.items() if name not in columns}
+        return ColumnMapping({**kept, **columns}, {**fixed, **constants})
+
 
 def load_mapping(path: Path) -> ColumnMapping:
     """Read a mapping file.

@@ -1,7 +1,8 @@
 """Import a file from outside into a run.
 
 Reads   the file, row by row; the ids that the run holds
-Writes  prompts.jsonl (whole), responses.jsonl and judgements.jsonl (appended), rejects/KIND-FILE.jsonl, run.json
+Writes  prompts.jsonl (whole), responses.jsonl and judgements.jsonl (appended), rejects/KIND-FILE.jsonl (another file of
+        the same name: KIND-FILE-2.jsonl), run.json
 
 Every row ends as imported or under one named reason in the rejects file, with its line. A score out of range is left
 out and listed, never clipped; a judgement that cannot be read is kept without a score. What the file brings is first
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,22 @@ import msgspec
 
 from prefkit.durable import PART, explained_disk_errors
 from prefkit.errors import InputError
-from prefkit.importing.columns import ColumnMapping, ColumnReader, Kind, load_mapping, resolve_columns
+from prefkit.importing.columns import (
+    ColumnMapping,
+    ColumnReader,
+    Kind,
+    load_mapping,
+    resolve_columns,
+    unread_columns,
+)
 from prefkit.importing.drafts import Draft
 from prefkit.importing.files import Row, read_rows, source_digest
 from prefkit.importing.presets import PRESETS, Preset, Source, find_preset
-from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings, Resolver, Spool
+from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings, Resolver, Spool, broken_row_error
 from prefkit.records import Judgement, Response
 from prefkit.run import Import, Run
+
+HEAD = 100  # rows by which a file's columns are known: a record of JSON leaves out what it does not have
 
 
 def import_file(
@@ -40,22 +50,19 @@ def import_file(
         InputError: the file is broken or not the shape asked for, or no row of it could be used.
         RunError: the run is in use, or the disk is full.
     """
-    with run.writing(f"import {kind}"), run.at_once(), _spools(run) as spools:
+    with run.writing(f"import {kind}"), _rejects_folder(run), run.at_once(), _spools(run) as spools:
         rows = read_rows(file, format=settings.format, sheet=settings.sheet, split=settings.split, progress=progress)
-        first = next(rows, None)
-        if first is None:
-            raise InputError(file, "no rows", "at least one", "Is this the file you meant?")
-        rows = itertools.chain([first], rows)
-        reader, read_as = _reader(run, kind, file, first, settings)
-        name = Path(file).name
-        rejects = f"rejects/{kind}-{name}.jsonl"
-        with explained_disk_errors(run.path / "rejects"):
-            (run.path / "rejects").mkdir(exist_ok=True)
+        head = list(itertools.islice(rows, HEAD))
+        reader, read_as = _reader(run, kind, file, _columns(file, head, settings), settings)
+        name, digest, on_record = Path(file).name, source_digest(file), _on_record(settings, read_as)
+        rejects = f"rejects/{kind}-{name}{_place(run, kind, name, digest, on_record)}.jsonl"
         report = ImportReport(name, read_as)
         with run.replacing(rejects) as rejected:
             resolver = Resolver(run, settings, spools, report, rejected)
-            for row in rows:
+            for row in itertools.chain(head, rows):
                 resolver.take(row, reader)
+            if isinstance(reader, ColumnReader):
+                reader.check(file)
             if not report.rows_imported and report.rejected.total() > report.rejected[REPEATED]:
                 raise resolver.nothing_imported()
             resolver.commit()
@@ -66,8 +73,8 @@ def import_file(
             Import(
                 kind=kind,
                 file=name,
-                digest=source_digest(file),
-                settings=_on_record(settings, read_as),
+                digest=digest,
+                settings=on_record,
                 rows=report.rows,
                 imported=dict(report.imported),
                 rejected=dict(report.rejected),
@@ -82,36 +89,89 @@ def _on_record(settings: ImportSettings, read_as: str) -> dict[str, Any]:
     return {**kept, "read_as": read_as}
 
 
+def _place(run: Run, kind: Kind, name: str, digest: str, on_record: dict[str, Any]) -> str:
+    """What tells the rejects of this import from those of others of the same kind and file name: "", -2, -3, ..."""
+    like = [(old.digest, old.settings) for old in run.info.imports if (old.kind, old.file) == (kind, name)]
+    place = like.index((digest, on_record)) if (digest, on_record) in like else len(like)
+    return f"-{place + 1}" if place else ""
+
+
+def _columns(file: str, head: Sequence[Row], settings: ImportSettings) -> dict[str, Any]:
+    """The columns of the first rows, each with its first value.
+
+    Raises:
+        InputError: there is no row, or no whole one.
+    """
+    if not head:
+        raise InputError(file, "no rows", "at least one", "Is this the file you meant?")
+    whole = [row for row in head if not row.broken]
+    if head[0].broken and not settings.skip_broken:
+        raise broken_row_error(file, head[0])
+    if not whole:
+        found = f"no whole row among the first {len(head):,} ({head[0].broken})"
+        raise InputError(file, found, "rows", "Is it the format that its ending says? Otherwise add --format.")
+    first: dict[str, Any] = {}
+    for row in whole:
+        first = {**row.values, **first} if row.values.keys() - first.keys() else first
+    return first
+
+
 def _reader(
-    run: Run, kind: Kind, file: str, first: Row, settings: ImportSettings
-) -> tuple[Callable[[Mapping[str, Any]], list[Draft]], str]:
+    run: Run, kind: Kind, file: str, first: Mapping[str, Any], settings: ImportSettings
+) -> tuple[ColumnReader | Callable[[Mapping[str, Any]], list[Draft]], str]:
     """How rows become drafts, and that in words."""
     beside = Path(file + ".mapping.yaml")
     given = ColumnMapping()
     if settings.mapping or beside.is_file():
         given = load_mapping(settings.mapping or beside)
-    given = ColumnMapping({**given.columns, **settings.columns}, {**given.constants, **settings.constants})
+    given = given.changed(settings.columns, settings.constants)
     preset = _preset(kind, file, first, settings, mapped=bool(given.columns))
     if preset:
+        _check_beside_preset(preset, file, given)
         source = Source(file, run.rubric, given.constants)
         return lambda values: preset.read(values, source), f"preset {preset.name}"
-    columns, scored = resolve_columns(kind, list(first.values), given, run.rubric, file)
+    columns, scored = resolve_columns(kind, list(first), given, run.rubric, file)
     words = [name if name == column else f"{name} from {column}" for name, column in columns.items()]
     words += [f"{name} = {value}" for name, value in given.constants.items()]
     words += [f"{len(scored)} principles"] if scored else []
-    return ColumnReader(kind, columns, scored, given.constants), ", ".join(words)
+    unread = unread_columns(kind, list(first), columns, given, run.rubric)
+    return ColumnReader(kind, columns, scored, given.constants, unread), ", ".join(words)
 
 
-def _preset(kind: Kind, file: str, first: Row, settings: ImportSettings, *, mapped: bool) -> Preset | None:
+def _check_beside_preset(preset: Preset, file: str, given: ColumnMapping) -> None:
+    """Raise an InputError where a mapping says what a preset would pass over."""
+    taken = f"--set {' or '.join(preset.takes)}" if preset.takes else "nothing"
+    for name in [*given.columns, *(name for name in given.constants if name not in preset.takes)]:
+        found = f"the field {name!r} in the mapping, beside the preset {preset.name}"
+        remedy = "Leave it out, or read the file by its columns: --preset none."
+        raise InputError(file, found, f"{taken} beside this preset", remedy)
+
+
+def _preset(
+    kind: Kind, file: str, first: Mapping[str, Any], settings: ImportSettings, *, mapped: bool
+) -> Preset | None:
     if settings.preset == "none" or (settings.preset is None and mapped):
         return None
     if settings.preset is None:
-        return find_preset(kind, first.values)
+        return find_preset(kind, first)
     serving = [preset.name for preset in PRESETS.values() if kind in preset.kinds]
     if settings.preset not in serving:
         found = f"the preset {settings.preset!r} for {kind}"
         raise InputError(file, found, f"one of {', '.join(serving)}", "See `prefkit import presets`.")
     return PRESETS[settings.preset]
+
+
+@contextlib.contextmanager
+def _rejects_folder(run: Run) -> Iterator[None]:
+    """A folder that stays only if something is in it at the end."""
+    folder = run.path / "rejects"
+    with explained_disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 @contextlib.contextmanager

@@ -91,6 +91,12 @@ class Spool:
 REPEATED = "repeats an earlier row"
 
 
+def broken_row_error(file: str, row: Row) -> InputError:
+    """The error for a row that could not be read."""
+    remedy = "Mend the row, or pass --skip-broken to leave such rows out; they are listed in rejects/."
+    return InputError(f"{file}:{row.number}", row.broken or "", "a whole row", remedy)
+
+
 class Resolver:
     """Drafts to records: ids, references, conflicts, counts."""
 
@@ -114,7 +120,8 @@ class Resolver:
         self.seen: set[str] = set()
         self.given_keys: dict[tuple[str, str], int] = {}
         """(key, prompt's id) as this file has them, and the line where first."""
-        self.texts: dict[tuple[str, str], list[str | None]] = {}
+        self.texts: dict[tuple[str, str], list[int]] = {}
+        """(prompt's id, policy) -> digests of the different texts that this file has, in their order."""
         self.first_detail: dict[str, str] = {}
         self.changed_prompts = False
         self.row: Row
@@ -124,8 +131,7 @@ class Resolver:
         self.row = row
         self.report.rows += 1
         if row.broken and not self.settings.skip_broken:
-            remedy = "Mend the row, or pass --skip-broken to leave such rows out; they are listed in rejects/."
-            raise InputError(f"{self.report.file}:{row.number}", row.broken, "a whole row", remedy)
+            raise broken_row_error(self.report.file, row)
         if row.broken:
             self._reject("broken row", row.broken)
             return
@@ -172,13 +178,15 @@ class Resolver:
                 self._note("other words under a known key: the first kept", f"key {key}")
             self._bring("prompts", known)
             return known
-        if not draft.messages[-1].content.strip():
-            raise Unfit("empty prompt")
-        name = prompt_id(draft.messages, key if draft.distinct else None)
+        name = self._prompt_id(draft)
         known_prompt = self.prompts.get(name)
         if known_prompt is None:
             self._count_new("prompts")
             known_prompt = Prompt(id=name, messages=draft.messages, topic=draft.topic)
+        elif known_prompt.topic is None and draft.topic:
+            known_prompt = msgspec.structs.replace(known_prompt, topic=draft.topic)
+        if draft.topic and draft.topic == known_prompt.topic:
+            self.seen.add(f"topic of {name}")
         if key and key not in known_prompt.keys:
             known_prompt = msgspec.structs.replace(known_prompt, keys=(*known_prompt.keys, key))
             self._name(key, name)
@@ -190,6 +198,15 @@ class Resolver:
             self.changed_prompts = True
         self._bring("prompts", name)
         return name
+
+    def _prompt_id(self, draft: PromptDraft) -> str:
+        """The id that a prompt has or would have; nothing is changed."""
+        key = self.settings.key_prefix + draft.key if draft.key else None
+        if draft.distinct and key and self.keys.get(key, _SEVERAL) != _SEVERAL:
+            return self.keys[key]
+        if not draft.messages[-1].content.strip():
+            raise Unfit("empty prompt")
+        return prompt_id(draft.messages, key if draft.distinct else None)
 
     def _name(self, key: str, prompt: str) -> None:
         """Let a key name a prompt; one that names another already names none from now on."""
@@ -209,15 +226,39 @@ class Resolver:
             raise Unfit("unknown prompt", f"{name[:80]!r} is no key, id or text of a prompt of this run")
         return found
 
-    def _response(self, draft: ResponseDraft) -> str:
-        prompt = (
-            self._prompt(draft.prompt) if isinstance(draft.prompt, PromptDraft) else self._find_prompt(draft.prompt)
-        )
-        texts = self.texts.setdefault((prompt, draft.policy), [])
-        sample = draft.sample if draft.sample is not None else _position(texts, draft.text)
+    def _placed(self, draft: ResponseDraft, beside: ResponseDraft | None = None) -> tuple[str, int, str]:
+        """The id of a response's prompt, its sample number and its id; nothing is changed.
+
+        ``beside`` is taken before it, from the same row.
+
+        Raises:
+            Unfit: another text stands under this id.
+        """
+        prompt = draft.prompt
+        prompt = self._prompt_id(prompt) if isinstance(prompt, PromptDraft) else self._find_prompt(prompt)
+        said = _text_digest(draft.text)
+        sample = draft.sample
+        if sample is None:
+            texts = self.texts.get((prompt, draft.policy), [])
+            if beside and beside.policy == draft.policy and _text_digest(beside.text) not in texts:
+                texts = [*texts, _text_digest(beside.text)]
+            sample = texts.index(said) if said in texts else len(texts)
         name = response_id(prompt, draft.policy, draft.sampling, sample)
-        known = self.responses.get(name)
-        if known is None:
+        if draft.text is not None and self.responses.get(name, _UNKNOWN) not in (_UNKNOWN, said):
+            raise Unfit(
+                "another response stands under this policy",
+                f"{draft.policy!r} has answered this prompt otherwise; is this another policy? --set policy=NAME",
+            )
+        return prompt, sample, name
+
+    def _response(self, draft: ResponseDraft) -> str:
+        prompt, sample, name = self._placed(draft)
+        if isinstance(draft.prompt, PromptDraft):
+            self._prompt(draft.prompt)
+        texts = self.texts.setdefault((prompt, draft.policy), [])
+        if draft.sample is None and sample == len(texts):
+            texts.append(_text_digest(draft.text))
+        if name not in self.responses:
             response = Response(
                 id=name,
                 prompt_id=prompt,
@@ -226,16 +267,11 @@ class Resolver:
                 sample=sample,
                 sampling=dict(draft.sampling),
                 finish=draft.finish,
-                keys=(draft.key,) if draft.key else (),
+                keys=(self.settings.key_prefix + draft.key,) if draft.key else (),
             )
             self._index(response)
             self._write(Response, response)
             self._count_new("responses")
-        elif known not in (_UNKNOWN, _text_digest(draft.text)) and draft.text is not None:
-            raise Unfit(
-                "another response stands under this policy",
-                f"{draft.policy!r} has answered this prompt otherwise; is this another policy? --set policy=NAME",
-            )
         if draft.note:
             self._note("policy named by the file, not by the row", draft.note)
         self._bring("responses", name)
@@ -246,15 +282,25 @@ class Resolver:
         self.by_policy.setdefault((response.prompt_id, response.policy), []).append(response.id)
         self.prompt_of[response.id] = response.prompt_id
         for key in response.keys:
-            self.response_keys[key] = response.id
+            known = self.response_keys.get(key, response.id)
+            self.response_keys[key] = response.id if known == response.id else _SEVERAL
+
+    def _named(self, name: str) -> str | None:
+        """The response with this key or id."""
+        found = self.response_keys.get(self.settings.key_prefix + name)
+        if found == _SEVERAL:
+            raise Unfit("the key names several responses", f"{name!r}; map prompt and policy, or use --key-prefix")
+        return found or (name if name in self.responses else None)
 
     def _find_response(self, target: Target) -> str:
         if isinstance(target, ResponseDraft):
             return self._response(target)
         if target.key is not None:
-            found = self.response_keys.get(target.key) or (target.key if target.key in self.responses else None)
+            found = self._named(target.key)
             if found is None:
                 raise Unfit("unknown response", f"{target.key[:80]!r} is no key or id of a response of this run")
+            if target.prompt is not None and not self._answers(found, target.prompt):
+                raise Unfit("the response answers another prompt", f"{target.key[:80]!r}, not {target.prompt[:80]!r}")
             return found
         if target.prompt is None or target.policy is None:
             raise Unfit("no response named", "a judgement needs a response, or a prompt and a policy")
@@ -263,26 +309,37 @@ class Resolver:
         if target.sample is not None:
             samples = [name for name in samples if name == response_id(prompt, target.policy, None, target.sample)]
         if not samples:
-            raise Unfit("unknown response", f"no response of {target.policy!r} to this prompt")
+            found = self._named(target.policy) if target.sample is None else None
+            if found is None or self.prompt_of[found] != prompt:
+                raise Unfit("unknown response", f"no response of {target.policy!r} to this prompt")
+            return found
         if len(samples) > 1:
-            raise Unfit("several responses fit", f"{target.policy!r} has {len(samples)}; map sample or response")
+            detail = f"{target.policy!r} has {len(samples)}; name one by its key or id, or map sample"
+            raise Unfit("several responses fit", detail)
         return samples[0]
 
+    def _answers(self, response: str, prompt: str) -> bool:
+        """Whether a response answers the prompt of this name; a name that is not known says nothing against it."""
+        try:
+            return self._find_prompt(prompt) == self.prompt_of[response]
+        except Unfit:
+            return True
+
     def _rating(self, draft: RatingDraft) -> None:
+        annotator, failure, reply = self._annotator(draft.annotator), draft.failure, draft.reply
+        if failure is None and all(value in (None, "") for value in draft.scores.values()):
+            raise Unfit("no score in the row")
         response = self._find_response(draft.response)
         scores = {name: self._score(self.principles[name], value) for name, value in draft.scores.items()}
-        failure, reply = draft.failure, draft.reply
         if failure is None and all(score is None for score in scores.values()):
-            if all(value in (None, "") for value in draft.scores.values()):
-                raise Unfit("no score in the row")
             failure, reply = "no score within its scale", msgspec.json.encode(draft.scores, enc_hook=str).decode()
         if failure:
             self._note("judgement kept without a score", failure)
         question = ["rating", self.run.rubric.hash, response, sorted(draft.scores)]
-        self._judgement(
+        brought = self._judgement(
             Rating(
-                id=judgement_id(self._annotator(draft.annotator), question, draft.sample),
-                annotator=draft.annotator,
+                id=judgement_id(annotator, question, draft.sample),
+                annotator=annotator,
                 prompt_id=self.prompt_of[response],
                 rubric=self.run.rubric.hash,
                 sample=draft.sample,
@@ -292,7 +349,8 @@ class Resolver:
                 scores=scores,
             )
         )
-        self.report.imported["scores"] += sum(score is not None for score in scores.values())
+        if brought:
+            self.report.imported["scores"] += sum(score is not None for score in scores.values())
 
     def _score(self, principle: Principle, value: Any) -> Score | None:
         score = _as_score(principle, value)
@@ -308,18 +366,23 @@ class Resolver:
         return score
 
     def _comparison(self, draft: ComparisonDraft) -> None:
+        annotator = self._annotator(draft.annotator)
+        if draft.winner is None and draft.failure is None:
+            raise Unfit("no winner")
+        if draft.a == draft.b:
+            raise Unfit("a response compared with itself")
+        if isinstance(draft.a, ResponseDraft) and isinstance(draft.b, ResponseDraft):
+            self._placed(draft.b, draft.a)
         a, b = self._find_response(draft.a), self._find_response(draft.b)
         if self.prompt_of[a] != self.prompt_of[b]:
             raise Unfit("the two responses answer different prompts")
         if a == b:
             raise Unfit("a response compared with itself")
-        if draft.winner is None and draft.failure is None:
-            raise Unfit("no winner")
         question = ["comparison", self.run.rubric.hash, a, b, sorted(draft.principles)]
         self._judgement(
             Comparison(
-                id=judgement_id(self._annotator(draft.annotator), question, draft.sample),
-                annotator=draft.annotator,
+                id=judgement_id(annotator, question, draft.sample),
+                annotator=annotator,
                 prompt_id=self.prompt_of[a],
                 rubric=self.run.rubric.hash,
                 sample=draft.sample,
@@ -338,7 +401,8 @@ class Resolver:
             raise Unfit("annotator is not llm:NAME or human:NAME", f"{name!r}; --set annotator=... gives all rows one")
         return name
 
-    def _judgement(self, judgement: Rating | Comparison) -> None:
+    def _judgement(self, judgement: Rating | Comparison) -> bool:
+        """Add a judgement; whether the file brings it for the first time."""
         known = self.judgements.get(judgement.id)
         if known is None:
             self.judgements[judgement.id] = _answer(judgement)
@@ -346,15 +410,17 @@ class Resolver:
             self._count_new("judgements")
         elif known != _answer(judgement):
             raise Unfit("answered differently before", f"{judgement.annotator} on the same question; the first is kept")
-        self._bring("judgements", judgement.id)
+        return self._bring("judgements", judgement.id)
 
     def _write(self, record: Any, item: Response | Rating | Comparison) -> None:
         self.spools[record].file.write(msgspec.json.encode(item) + b"\n")
 
-    def _bring(self, kind: str, name: str) -> None:
-        if name not in self.seen:
-            self.seen.add(name)
-            self.report.imported[kind] += 1
+    def _bring(self, kind: str, name: str) -> bool:
+        if name in self.seen:
+            return False
+        self.seen.add(name)
+        self.report.imported[kind] += 1
+        return True
 
     def _count_new(self, kind: str) -> None:
         self.report.new[kind] += 1
@@ -395,7 +461,6 @@ class Resolver:
             if spool.file.tell():
                 self.run.append(record, spool.lines())
 
-
     def _note_keys_of_several(self) -> None:
         """List the keys of this file that name several prompts now: where one of them had the key before, or the file
         gives it to a second. It is the same list when the file is imported again."""
@@ -411,13 +476,6 @@ class Resolver:
 
 _UNKNOWN = -1
 _SEVERAL = "several"
-
-
-def _position(texts: list[str | None], text: str | None) -> int:
-    """The number of a policy's answer among its different answers to one prompt in this file."""
-    if text not in texts:
-        texts.append(text)
-    return texts.index(text)
 
 
 def _text_digest(text: str | None) -> int:
@@ -448,7 +506,7 @@ def _as_score(principle: Principle, value: Any) -> Score | None:
             return levels[value.strip().casefold()]
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if not math.isfinite(number):
         return None

@@ -46,9 +46,11 @@ def _draw(groups: Ints, size: float, n_prompts: int, seed: int, name: str) -> In
     wanted = round(size * n_prompts) if size < 1 else int(size)
     share = round(wanted * n_groups / len(groups)) if len(groups) else 0
     if not 1 <= share < n_groups:
-        found = f"{n_prompts:,} prompts with pairs, in {n_groups:,} groups of near-duplicates left to draw from"
-        expected = f"more than the {wanted:,} asked for"
-        raise RunError(f"the {name} split", found, expected, f"Ask for fewer (--{name}-size), or for none with 0.")
+        found = f"{n_prompts:,} prompts with pairs, in {n_groups:,} groups of near-duplicates to draw from"
+        asked = f"a share of {size:g}" if size < 1 else f"{wanted:,} prompts"
+        expected = f"enough for {asked} to be at least one of them and not all"
+        remedy = f"Ask for another share or number (--{name}-size), or for none with 0."
+        raise RunError(f"the {name} split", found, expected, remedy)
     splitter = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
     _, drawn = next(splitter.split(np.zeros(len(groups)), groups=groups))
     return np.asarray(drawn, dtype=np.int64)

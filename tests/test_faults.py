@@ -1,0 +1,339 @@
+"""Nothing is lost in faults: kill -9 at any moment, a full disk, two processes on one run.
+
+The commands are the real ones. A driver process imports prefkit once and forks a child for each attempt, so that
+hundreds of them are quick; an audit hook in the child (not in prefkit) counts the changes it makes to the run folder and
+kills it before the one that is asked for. Random kills run the command line as a user would.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefkit.rubric_files import load_rubric
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills, limits and mounts are POSIX here")
+
+DRIVER = """
+import gc, json, os, resource, signal, sys, traceback
+from importlib import import_module
+
+from prefkit.cli import COMMANDS, main
+
+for name in ("importing.importer", "prompts.cleaning", "pairs.build", "pairs.dataset", "pairs.reading", "status"):
+    import_module(f"prefkit.{name}")
+for module, _ in COMMANDS.values():
+    import_module(f"prefkit.cli.{module}")
+import filelock, pyarrow.parquet, rich.console, sklearn.model_selection, yaml
+from py3langid import langid
+langid.classify("loads its model once for all children")
+
+CHANGES = {"open", "os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "os.link", "os.symlink"}
+
+
+def attempt(task, answer):
+    changes = []
+
+    def hook(event, arguments):
+        if event in CHANGES and isinstance(arguments[0], (str, bytes, os.PathLike)):
+            path = os.fsdecode(arguments[0])
+            reads = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)
+            if path.startswith(task["folder"]) and not reads:
+                changes.append(f"{event} {path[len(task['folder']):]}")
+                if len(changes) == task["kill_before"]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    if task["largest"] is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (task["largest"], task["largest"]))
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL if task["deadly"] else signal.SIG_IGN)
+    if task["user"] is not None:
+        os.setgroups([])
+        os.setgid(task["user"])
+        os.setuid(task["user"])
+    code = 0
+    try:
+        main(task["command"])
+    except SystemExit as stop:
+        code = stop.code or 0
+    except BaseException:
+        traceback.print_exc()
+        code = 70
+    gc.collect()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.write(answer, json.dumps([code, changes]).encode())
+
+
+for line in sys.stdin:
+    task = json.loads(line)
+    (reading, answer), (shown, screen) = os.pipe(), os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.dup2(screen, 1)
+            os.dup2(screen, 2)
+            os.close(shown)
+            attempt(task, answer)
+        finally:
+            os._exit(0)
+    os.close(answer)
+    os.close(screen)
+    words = open(shown, errors="replace").read()
+    said = open(reading, "rb").read()
+    _, status = os.waitpid(child, 0)
+    code, changes = json.loads(said) if said else (os.waitstatus_to_exitcode(status), [])
+    print(json.dumps({"code": code, "changes": changes, "words": words}), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of a command: exit code (negative: the signal that killed it), what it changed, what it said."""
+
+    code: int
+    changes: list[str]
+    words: str
+
+
+class Driver:
+    """Runs commands in forked children of one process, which may be killed, confined, or be somebody else."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", DRIVER]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(
+        self,
+        command: list[str],
+        folder: Path,
+        *,
+        kill_before: int | None = None,
+        largest: int | None = None,
+        deadly: bool = False,
+        user: int | None = None,
+    ) -> Attempt:
+        assert self.process.stdin and self.process.stdout
+        task = {"command": command, "folder": str(folder), "kill_before": kill_before}
+        self.process.stdin.write(json.dumps({**task, "largest": largest, "deadly": deadly, "user": user}) + "\n")
+        self.process.stdin.flush()
+        return Attempt(**json.loads(self.process.stdout.readline()))
+
+    def close(self) -> None:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    driver = Driver()
+    yield driver
+    driver.close()
+
+
+Make = Callable[[Path, Path], list[str]]
+"""A command's arguments, given the run folder and the folder of the foreign files."""
+COMMANDS: dict[str, Make] = {
+    "import prompts": lambda run, files: ["import", "prompts", str(run), str(files / "prompts.csv")],
+    "import responses": lambda run, files: ["import", "responses", str(run), str(files / "responses.jsonl")],
+    "import ratings": lambda run, files: ["import", "judgements", str(run), str(files / "ratings.csv")],
+    "import preferences": lambda run, files: [
+        *("import", "judgements", str(run), str(files / "preferences.jsonl")),
+        *("--set", "annotator=human:ann"),
+    ],
+    "scrub": lambda run, files: ["scrub", str(run)],
+    "screen": lambda run, files: ["screen", str(run), "--min-chars", "60"],
+    "build-pairs": lambda run, files: ["build-pairs", str(run), "--min-gap", "0.5", "--no-gates"],
+    "build-pairs again": lambda run, files: ["build-pairs", str(run), "--strategy", "all", "--format", "plain"],
+}
+POLICIES = ("one", "two", "three")
+
+
+def write_sources(folder: Path, n_prompts: int) -> None:
+    """Foreign files with the faults that real ones have: repeated rows, keys of two prompts, unknown prompts, scores
+    out of range, names and telephone numbers to scrub."""
+    rng = random.Random(7)
+    words = ["".join(rng.choices("abcdefghijklm", k=5)) for _ in range(500)]
+    folder.mkdir(parents=True)
+    texts = [" ".join(rng.choices(words, k=40)) for _ in range(n_prompts)]
+    for number in range(0, n_prompts, 5):
+        texts[number] += " My name is Anna Example, call (202) 555-0143."
+    rows = [[f"q{number}", text] for number, text in enumerate(texts)]
+    rows += [["other key", texts[1]], ["q3", "Other words under the key of the fourth question."], ["q1", texts[1]], ["", ""]]
+    _write_csv(folder / "prompts.csv", ["key", "text"], rows)
+    with open(folder / "responses.jsonl", "w", encoding="utf-8") as file:
+        for number in range(n_prompts):
+            for policy in POLICIES:
+                text = " ".join(rng.choices(words, k=25)) + " Yours, Bob Sample, LMFT" * (number % 6 == 0)
+                file.write(json.dumps({"prompt": f"q{number}", "policy": policy, "text": text}) + "\n")
+        file.write(json.dumps({"prompt": "q1", "policy": "one", "text": "A second sample."}) + "\n")
+        file.write(json.dumps({"prompt": "q1000000", "policy": "one", "text": "To nothing."}) + "\n")
+    principles = load_rubric("psychocounsel").principle_ids
+    ratings = [
+        [f"q{number}", policy, "llm:judge", *rng.choices([1, 2, 3, 4, 5, 6], [9, 9, 9, 9, 9, 1], k=len(principles))]
+        for number in range(n_prompts)
+        for policy in POLICIES
+    ]
+    ratings.append(["q2", "one", "llm:judge", *[9] * len(principles)])
+    ratings.append(["q5", "two", "human:bea", *[9] * len(principles)])
+    _write_csv(folder / "ratings.csv", ["prompt", "policy", "annotator", *principles], ratings)
+    with open(folder / "preferences.jsonl", "w", encoding="utf-8") as file:
+        for number in range(n_prompts // 2):
+            row = {"prompt": f"New words {number // 2}", "chosen": f"good {number}", "rejected": f"bad {number}"}
+            file.write(json.dumps(row) + "\n")
+
+
+def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def contents(run: Path) -> dict[str, bytes | None]:
+    """Every file below a folder with its bytes, and every folder; less the lock file, which holds nothing."""
+    paths = (path for path in sorted(run.rglob("*")) if path.name != ".lock")
+    return {str(path.relative_to(run)): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def fresh(run: Path, before: Path) -> Path:
+    """The run as it was before the command."""
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.copytree(before, run)
+    return run
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """Each command's run as it was before and is after it, when nothing goes wrong.
+
+    The run stands at ``run`` for every command, as paths may be written into files.
+    """
+
+    run: Path
+    files: Path
+    before: dict[str, Path]
+    after: dict[str, dict[str, bytes | None]]
+    changes: dict[str, list[str]]
+
+    def command(self, name: str) -> list[str]:
+        return COMMANDS[name](self.run, self.files)
+
+    def fresh(self, name: str) -> Path:
+        return fresh(self.run, self.before[name])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    base = tmp_path_factory.mktemp("undisturbed")
+    found = Undisturbed(base / "run", base / "files", {}, {}, {})
+    write_sources(found.files, 40)
+    assert driver(["new", str(found.run), "--rubric", "psychocounsel"], found.run).code == 0
+    for name in COMMANDS:
+        found.before[name] = base / f"before {name}"
+        shutil.copytree(found.run, found.before[name])
+        done = driver(found.command(name), found.run)
+        assert done.code == 0, done.words
+        found.after[name] = contents(found.run)
+        found.changes[name] = done.changes
+        assert found.after[name] != contents(found.before[name])
+    return found
+
+
+each_command = pytest.mark.parametrize("name", COMMANDS)
+
+
+@each_command
+def test_the_same_command_again_changes_nothing(name: str, driver: Driver, undisturbed: Undisturbed):
+    run = undisturbed.fresh(name)
+    for _ in range(2):
+        assert driver(undisturbed.command(name), run).code == 0
+        assert contents(run) == undisturbed.after[name]
+
+
+@each_command
+def test_killed_before_any_of_its_changes_it_is_finished_by_the_same_command(
+    name: str, driver: Driver, undisturbed: Undisturbed
+):
+    rng = random.Random(name)
+    command, changes = undisturbed.command(name), undisturbed.changes[name]
+    assert len(changes) > 8
+    for number, change in enumerate(changes, 1):
+        run = undisturbed.fresh(name)
+        assert driver(command, run, kill_before=number).code == -signal.SIGKILL
+        if number % 3 == 0:
+            driver(command, run, kill_before=rng.randint(1, len(changes)))
+        finished = driver(command, run)
+        assert finished.code == 0, (change, finished.words)
+        assert contents(run) == undisturbed.after[name], change
+
+
+@each_command
+def test_killed_in_the_middle_of_a_write_it_is_finished_by_the_same_command(
+    name: str, driver: Driver, undisturbed: Undisturbed
+):
+    """The kernel kills it (SIGXFSZ) where a file grows beyond a limit, so that the file ends at that very byte."""
+    command, killed = undisturbed.command(name), 0
+    for limit in limits(undisturbed, name):
+        run = undisturbed.fresh(name)
+        outcome = driver(command, run, largest=limit, deadly=True)
+        killed += outcome.code == -signal.SIGXFSZ
+        assert outcome.code in (0, -signal.SIGXFSZ)
+        assert driver(command, run).code == 0
+        assert contents(run) == undisturbed.after[name], limit
+    assert killed > 1
+
+
+def limits(undisturbed: Undisturbed, name: str) -> list[int]:
+    """Sizes at which a file of the run that the command changes is half done: in the middle, and a byte before the
+    end."""
+    before, after = contents(undisturbed.before[name]), undisturbed.after[name]
+    sizes = {0}
+    for path, written in after.items():
+        if written and written != before.get(path):
+            start = len(before.get(path) or b"") if path in ("responses.jsonl", "judgements.jsonl") else 0
+            start = start if start < len(written) else 0
+            sizes |= {start + 1, (start + len(written)) // 2, len(written) - 1}
+    return sorted(sizes)
+
+
+@each_command
+def test_no_room_at_any_byte_is_one_message_and_changes_nothing(name: str, driver: Driver, undisturbed: Undisturbed):
+    command, refused = undisturbed.command(name), 0
+    before = contents(undisturbed.before[name])
+    for limit in limits(undisturbed, name):
+        run = undisturbed.fresh(name)
+        outcome = driver(command, run, largest=limit)
+        if outcome.code == 0:
+            assert contents(run) == undisturbed.after[name]
+            continue
+        refused += 1
+        assert_refused_for_room(outcome)
+        assert contents(run) == before, limit
+        assert driver(command, run).code == 0
+        assert contents(run) == undisturbed.after[name]
+    assert refused > 1
+
+
+def assert_refused_for_room(outcome: Attempt) -> None:
+    assert outcome.code == 1, outcome.words
+    assert outcome.words.startswith("Error: "), outcome.words
+    assert "found no space left on the disk" in outcome.words
+    assert outcome.words.count("\n") == 2, outcome.words
+    assert "Traceback" not in outcome.words and "ignored" not in outcome.words
+
