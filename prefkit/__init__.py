@@ -15,7 +15,8 @@ The way the data goes, and what stands where:
     near_duplicates.py  status.py       texts that say the same; what a run holds
     errors.py  demo.py  cli/            messages, the sample, the commands
 
-Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the records.
+Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the
+records.
 """
 
 __version__ = "0.1.0"

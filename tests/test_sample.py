@@ -9,7 +9,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import scipy.sparse as sparse
+from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
