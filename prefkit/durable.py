@@ -93,9 +93,8 @@ def replacing_folder(path: Path, put: Put = put_in_place) -> Iterator[Path]:
             remove(part)
             part.mkdir()
             yield part
-            for file in part.rglob("*"):
-                sync(file)
-            sync_folder(part)
+            for inside in (part, *part.rglob("*")):
+                (sync_folder if inside.is_dir() else sync)(inside)
             put(part, path)
         except BaseException:
             remove(part)
@@ -258,7 +257,7 @@ def file_digest(path: Path) -> str:
 
 def sync(path: Path) -> None:
     """Have the system write a file to the disk."""
-    with open(path, "rb") as file:
+    with open(path, "rb+") as file:
         os.fsync(file.fileno())
 
 

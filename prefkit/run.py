@@ -341,7 +341,7 @@ def read_parquet_records(path: Path, record: Any) -> Iterator[Any]:
     Raises:
         RecordError: a row is not such a record, or the file is not Parquet.
     """
-    from pyarrow import ArrowInvalid, parquet
+    from pyarrow import ArrowException, parquet
 
     number = 0
     try:
@@ -349,8 +349,9 @@ def read_parquet_records(path: Path, record: Any) -> Iterator[Any]:
             for row in batch.to_pylist():
                 number += 1
                 yield msgspec.convert(_without_nulls(row), record)
-    except ArrowInvalid as error:
-        raise RecordError(path.name, str(error), "a Parquet file", "Write it again.") from None
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        found = " ".join(str(error).split()).rstrip(".: ")
+        raise RecordError(path.name, found, "a whole Parquet file", "Write it again.") from None
     except msgspec.ValidationError as error:
         raise not_a_record(f"{path.name}: row {number}", error, record) from None
 

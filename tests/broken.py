@@ -1,8 +1,8 @@
 """Broken foreign files, each under a name: what users hand to `prefkit import` and should hear about in a sentence.
 
 `BROKEN` makes files that cannot be read, `BROKEN_ROWS` files of which the second row cannot; each function writes one
-into a folder and returns its path. `SAYS` has what the message must hold: the file's name, the place, the find. The
-rows have the columns id, prompt and topic, so that `prefkit import prompts` gets as far as the fault.
+into a folder and returns its path. `SAYS` has what the message must hold: the file's name, the place, what was found.
+The rows have the columns id, prompt and topic, so that `prefkit import prompts` gets as far as the fault.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import io
 import json
 import lzma
 import os
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -77,6 +78,17 @@ def workbook(*sheets: list[list[object]]) -> bytes:
     return buffer.getvalue()
 
 
+def arrow() -> bytes:
+    """An Arrow stream, as `datasets.save_to_disk` writes it."""
+    import pyarrow as pa
+
+    buffer = io.BytesIO()
+    batch = pa.record_batch({"id": [1, 2, 3], "prompt": ["ab", "cd", "ef"]})
+    with pa.ipc.new_stream(buffer, batch.schema) as stream:
+        stream.write_batch(batch)
+    return buffer.getvalue()
+
+
 SHEET: list[list[object]] = [["id", "prompt", "topic"], [1, "I sleep badly.", "sleep"]]
 
 # An .xls with the same rows, which no library that we install writes.
@@ -98,6 +110,7 @@ OLD_WORKBOOK = zlib.decompress(
 
 
 def _damaged(content: bytes, start: int, length: int = 40) -> bytes:
+    start %= len(content)
     return content[:start] + bytes(255 - byte for byte in content[start : start + length]) + content[start + length :]
 
 
@@ -208,6 +221,14 @@ _folder(
     "/data.arrow: found Arrow data that cannot be read",
 )
 _folder(
+    "damaged-arrow",
+    {
+        "state.json": json.dumps({"_data_files": [{"filename": "data.arrow"}]}).encode(),
+        "data.arrow": arrow().replace(struct.pack("<4i", 0, 2, 4, 6), struct.pack("<4i", 0, 2, 2**30, 6)),
+    },
+    "/data.arrow: found table data that cannot be read",
+)
+_folder(
     "lost-arrow",
     {"state.json": json.dumps({"_data_files": [{"filename": "data.arrow"}]}).encode()},
     "/data.arrow: found nothing under this name",
@@ -243,11 +264,16 @@ broken("not gzip", "plain.csv.gz", TABLE, ": found plain text")
 broken("html as gzip", "page.csv.gz", b"<!DOCTYPE html><html></html>", ": found an HTML page")
 broken("cut gzip", "cut.jsonl.gz", lambda: gzip.compress(_NOISE)[:-2000], ": found packed data that breaks off after")
 broken(
-    "damaged gzip", "bad.jsonl.gz", lambda: _damaged(gzip.compress(_NOISE), 90_000), ": found .gz data that is damaged"
+    "damaged gzip", "bad.jsonl.gz", lambda: _damaged(gzip.compress(_NOISE), -8, 4), ": found .gz data that is damaged"
 )
 broken("cut bzip2", "cut.jsonl.bz2", lambda: bz2.compress(_NOISE)[:-2000], ": found packed data that breaks off after")
 broken("not bzip2", "plain.jsonl.bz2", LINE, ": found plain text")
-broken("cut xz", "cut.jsonl.xz", lambda: lzma.compress(_NOISE, preset=0)[:-2000], ": found packed data that breaks off after")
+broken(
+    "cut xz",
+    "cut.jsonl.xz",
+    lambda: lzma.compress(_NOISE, preset=0)[:-2000],
+    ": found packed data that breaks off after",
+)
 broken("not xz", "plain.jsonl.xz", LINE, ": found plain text")
 broken("gzip named csv", "packed.csv", gzip.compress(TABLE), ": found gzip data")
 broken("bzip2 named jsonl", "packed.jsonl", bz2.compress(LINE), ": found bzip2 data")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken import BROKEN, BROKEN_ROWS, OLD_WORKBOOK, SAYS, SHEET, TABLE, parquet, workbook
+from broken import BROKEN, BROKEN_ROWS, OLD_WORKBOOK, SAYS, SHEET, TABLE, arrow, parquet, workbook
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -130,21 +130,32 @@ def test_an_object_of_columns_comes_back_row_by_row(
     assert list(read_rows(path)) == expected
 
 
-@pytest.mark.parametrize("length", [2**18 - 40, 2**18 - 20, 2**18, 2**19 + 1, 2**21])
-@pytest.mark.parametrize("name", ["b.json", "b.jsonl", "b.csv"])
-def test_values_that_cross_the_borders_of_blocks_come_back(tmp_path: Path, name: str, length: int) -> None:
-    records = [{"a": "é" * (length // 2), "b": "1.25"}, {"a": "x" * length, "b": "😀"}, {"a": "你" * 9, "b": '[{]}\\"'}]
-    if name == "b.csv":
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, ["a", "b"])
-        writer.writeheader()
-        writer.writerows(records)
-        content = text.getvalue()
-    elif name == "b.json":
-        content = json.dumps(records, ensure_ascii=False)
-    else:
-        content = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-    assert values(write(tmp_path, name, content)) == records
+CROSSING = [
+    {"a": "é你😀" * 30, "b": True, "n": [-1.25e-3, 17, None, False]},
+    {"a": '"quoted, twice" \\ \r\n' * 9, "b": False, "n": []},
+    {"a": "[{]},: " * 30, "b": None, "n": [{"é": "\u2028"}]},
+]
+
+
+@pytest.mark.parametrize("escape", [True, False])
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])
+def test_where_the_file_is_cut_into_blocks_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, escape: bool
+) -> None:
+    """Blocks of 256 bytes; the padding moves every byte of the records over a border once."""
+    monkeypatch.setattr("prefkit.importing.opening.BLOCK", 256)
+    for padding in range(256):
+        texts = [json.dumps(record, ensure_ascii=escape) for record in [{"pad": "x" * padding}, *CROSSING]]
+        if kind == "csv":
+            text = io.StringIO(newline="")
+            csv.writer(text).writerows([["row", "é"], *([text, "é"] for text in texts)])
+            path = write(tmp_path, "b.csv", text.getvalue())
+            assert [json.loads(row["row"]) for row in values(path)][1:] == CROSSING
+        else:
+            whole = "\r\n".join([*texts, "1234567"]) if kind == "jsonl" else f"[{', '.join([*texts, '1234567'])}]"
+            rows = list(read_rows(write(tmp_path, f"b.{kind}", whole)))
+            assert [row.values for row in rows[1:-1]] == CROSSING
+            assert rows[-1] == Row(5, {"raw": "1234567"}, "a number instead of an object")
 
 
 cells = st.none() | st.text(max_size=8)
@@ -199,7 +210,7 @@ def test_a_workbook_comes_back_with_the_rows_that_excel_shows(
         for number, row in enumerate(rows, above + 2)
         if any(cell is not None for cell in row)
     ]
-    assert list(read_rows(path)) == expected
+    assert repr(list(read_rows(path))) == repr(expected), "and 1 is not 1.0"
 
 
 def test_a_workbook_is_new_or_old_whatever_its_ending_says(tmp_path: Path) -> None:
@@ -220,7 +231,7 @@ SEEDS: dict[str, bytes] = {
     "parquet": parquet({"a": [1, 2], "b": ["x", None]}),
     "xlsx": workbook(SHEET),
 }
-SEEDS["arrow"] = SEEDS["xls"] = b""
+SEEDS["arrow"], SEEDS["xls"] = arrow(), b""
 SEEDS["ndjson"] = SEEDS["jsonl"]
 
 
@@ -299,22 +310,35 @@ def test_a_value_that_parquet_cannot_give_leaves_the_rest_of_its_row(tmp_path: P
     assert [row.values for row in rows] == [{"id": 1, "prompt": "I sleep badly."}, {"id": 2}]
 
 
-def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_may_not_be_read_says_so(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path, "secret.csv", TABLE)
     list(read_rows(path))
+    if kind == "folder":
+        path = tmp_path / "secret"
+        path.mkdir()
+        write(path, "a.csv", TABLE)
     path.chmod(0)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        for folder in [tmp_path, *tmp_path.parents]:
-            if folder.stat().st_uid == 0 and not folder.stat().st_mode & 0o001:
-                folder.chmod(0o711)
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    modes = {folder: folder.stat().st_mode for folder in [tmp_path, *tmp_path.parents]} if root else {}
+    if root:
+        for folder, mode in modes.items():
+            folder.chmod(mode | 0o001)
         os.seteuid(65534)
-        try:
-            message = fault(path)
-        finally:
-            os.seteuid(0)
-    else:
+    try:
         message = fault(path)
-    assert message.startswith(f"{path}: found a file that you may not read; expected")
+    finally:
+        if root:
+            os.seteuid(0)
+        for folder, mode in {**modes, path: 0o700}.items():
+            folder.chmod(mode)
+    assert message.startswith(f"{path}: found nothing that you may read; expected")
+
+
+@pytest.mark.parametrize("name", ["a\0b.csv", "x" * 5_000 + ".csv", "t.csv/inside.csv", "\udcff.csv"])
+def test_a_name_that_the_system_refuses_is_an_input_error(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "t.csv", TABLE)
+    assert "found" in fault(f"{tmp_path}/{name}")
 
 
 @pytest.mark.parametrize(
@@ -325,6 +349,7 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
         ("koi8-r", "Я плохо сплю", None),
         ("shift_jis", "ねむれません", None),
         ("euc-kr", "잠을 잘 못 자고 마음이 불안해요.", None),
+        ("cp1251", "мама дома", None),
         ("cp1250", "Źle sypiam i ciągle się boję.", None),
     ],
 )
@@ -340,6 +365,7 @@ def test_a_wrong_choice_is_an_error_rather_than_ignored(tmp_path: Path) -> None:
     path = write(tmp_path, "t.csv", TABLE)
     assert "found one file, without splits" in fault(path, split="train")
     assert "found csv, which has no sheets" in fault(path, sheet="Sheet1")
+    assert "found a folder, which has no sheets" in fault(tmp_path, sheet="Sheet1")
     assert "found no sheet 'Sheet2', but 'Sheet1'" in fault(write(tmp_path, "w.xlsx", workbook(SHEET)), sheet="Sheet2")
     with pytest.raises(ValueError, match="format must be one of"):
         read_rows(path, format="docx")
@@ -488,6 +514,7 @@ def test_a_saved_dataset_is_read_by_its_split(tmp_path: Path) -> None:
     assert values(tmp_path, split="held_out") == [{"id": 7, "messages": [{"role": "user"}]}]
     assert [row.number for row in read_rows(tmp_path, split="train")] == list(range(1, 601))
     assert len(values(tmp_path / "train")) == 600
+    assert "found no split 'train', but" in fault(tmp_path / "train", split="train")
 
 
 def test_a_dataset_that_the_datasets_library_saved_is_read(tmp_path: Path) -> None:
@@ -598,6 +625,11 @@ def test_a_digest_is_of_the_bytes_and_of_the_names_in_a_folder(tmp_path: Path) -
     assert re.fullmatch("[0-9a-f]{32}", source_digest(a))
     whole = source_digest(tmp_path)
     assert whole == source_digest(str(tmp_path))
+    write(tmp_path, ".hidden", b"x")
+    assert source_digest(tmp_path) == whole
+    write(tmp_path, "_SUCCESS", b"")
+    assert source_digest(tmp_path) != whole
+    (tmp_path / "_SUCCESS").unlink()
     (tmp_path / "c.csv").rename(tmp_path / "d.csv")
     assert source_digest(tmp_path) != whole
 

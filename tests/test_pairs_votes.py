@@ -418,16 +418,17 @@ def test_the_soft_label_of_each_principle_by_hand(tmp_path):
     }
 
 
-def test_comparisons_by_principle_make_soft_labels_too(tmp_path):
-    """Both orders: A warmer twice, safe once each way, so one and one half."""
+@pytest.mark.parametrize(("better", "worse"), [("p/A", "p/B"), ("p/B", "p/A")])
+def test_comparisons_by_principle_make_soft_labels_too(tmp_path, better, worse):
+    """Both orders: the better one is warmer both times, safer once and as safe once."""
     pair = only_pair(
         tmp_path / "run",
-        compared("p/A", "p/B", "a", "llm:one", warm="a", safe="a"),
-        compared("p/B", "p/A", "b", "llm:one", warm="b", safe="a"),
+        compared(better, worse, "a", "llm:one", warm="a", safe="a"),
+        compared(worse, better, "b", "llm:one", warm="b", safe="tie"),
         rubric=TWO,
         strategy="comparisons",
     )
-    assert pair.principle_preferred == {"warm": 1, "safe": (1 + 0) / 2}
+    assert (pair.chosen_id, pair.principle_preferred) == (better, {"warm": 1, "safe": (1 + 0.5) / 2})
     assert (pair.rating_gap, pair.gaps) == (None, {"warm": None, "safe": None})
 
 

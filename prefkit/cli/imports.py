@@ -64,8 +64,8 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--key-prefix", default="", help="Put before every key, where two sources number alike."),
         click.option("--skip-broken", is_flag=True, help="Leave out rows that cannot be read, instead of stopping."),
         click.option("--format", type=click.Choice(FORMATS), help="Without it, by the ending."),
-        click.option("--sheet", help="The sheet of an XLSX; without it, the first."),
-        click.option("--split", help="The split of a `datasets` folder or hub id; without it, train."),
+        click.option("--sheet", help="The sheet of an XLSX that has several."),
+        click.option("--split", help="The split of a `datasets` folder or hub id that has several."),
     ]
     for option in reversed(options):
         command = option(command)

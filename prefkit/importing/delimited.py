@@ -62,9 +62,8 @@ def _is_number(text: str) -> bool:
 
 def read_delimited(path: Path, delimiter: str, progress: Progress | None) -> Iterator[Row]:
     """The rows of a CSV or TSV file; `delimiter` is tried first."""
-    csv.field_size_limit(
-        max(csv.field_size_limit(), MAX_LINE)
-    )  # one limit for the process; 128 KiB cuts long dialogues
+    # One limit for the process; csv's own 128 KiB cuts long dialogues.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
     physical = lines(path, "a text table", progress)
     head = _first_lines(physical)
     chosen = _delimiter([line.decode("utf-8", "replace") for line in head], delimiter)

@@ -22,7 +22,7 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
         "an old or password-protected Office file",
-        "Add --format xls, or save it as CSV.",
+        "Add --format xlsx if it is a workbook, or save it as CSV.",
     ),
     (b"%PDF-", "a PDF", "Export the table itself, as CSV or JSON."),
     (b"SQLite format 3\0", "an SQLite database", "Export the table: sqlite3 -header -csv FILE 'select * from TABLE'."),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +25,7 @@ from typing import Any
 from prefkit.errors import InputError
 from prefkit.importing.delimited import read_delimited
 from prefkit.importing.json_rows import read_json, read_json_lines
-from prefkit.importing.opening import UNPACK, Progress, Row, check_file, file_status, one_line, open_file
+from prefkit.importing.opening import UNPACK, Progress, Row, check_file, file_status, one_line, open_file, unreadable
 from prefkit.importing.tables import read_arrow, read_parquet
 from prefkit.importing.workbooks import read_workbook
 
@@ -79,19 +80,21 @@ def read_rows(
     """
     if format is not None and format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}; got {format!r}")
-    if is_hub_name(source) and format is None:
-        return _some(source, _hub_rows(str(source), split, progress))
     path = Path(source)
-    if stat.S_ISDIR(file_status(path).st_mode):
+    if is_hub_name(source) and format is None:
+        kind, rows = "a dataset", _hub_rows(str(source), split, progress)
+    elif _is_folder(path):
         files = _data_files(path, ENDINGS.get(f".{format}"), split)
-        return _some(source, _folder_rows(files, source_size(path) or 0, progress))
-    check_file(path)
-    found = ENDINGS.get(f".{format}") or _format(path)
-    if split is not None:
-        raise InputError(path, "one file, without splits", "a folder or a dataset for --split", "Leave --split out.")
-    if sheet is not None and found != "xlsx":
-        raise InputError(path, f"{found}, which has no sheets", "a workbook for --sheet", "Leave --sheet out.")
-    return _some(source, _file_rows(path, found, sheet, progress))
+        kind, rows = "a folder", _folder_rows(files, source_size(path) or 0, progress)
+    else:
+        check_file(path)
+        kind = ENDINGS.get(f".{format}") or _format(path)
+        rows = _file_rows(path, kind, sheet, progress)
+        if split is not None:
+            raise InputError(path, "one file, without splits", "a folder or a dataset for --split", "Leave it out.")
+    if sheet is not None and kind != "xlsx":
+        raise InputError(source, f"{kind}, which has no sheets", "a workbook for --sheet", "Leave it out.")
+    return _some(source, rows)
 
 
 def source_size(source: str | Path) -> int | None:
@@ -99,8 +102,7 @@ def source_size(source: str | Path) -> int | None:
     if is_hub_name(source):
         return None
     path = Path(source)
-    status = file_status(path)
-    return sum(file_status(file).st_size for file in _files(path)) if stat.S_ISDIR(status.st_mode) else status.st_size
+    return sum(file.stat().st_size for file in (_files(path) if _is_folder(path) else [path]) if file.is_file())
 
 
 def source_digest(source: str | Path) -> str:
@@ -108,14 +110,14 @@ def source_digest(source: str | Path) -> str:
     if is_hub_name(source):
         return str(source)
     path = Path(source)
-    if not stat.S_ISDIR(file_status(path).st_mode):
+    if not _is_folder(path):
+        check_file(path)
         return _digest(path)
-    names = (f"{file.relative_to(path).as_posix()}\0{_digest(file)}\n" for file in _files(path))
+    names = (f"{file.relative_to(path).as_posix()}\0{_digest(file)}\n" for file in _files(path) if file.is_file())
     return hashlib.blake2b("".join(names).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def _digest(path: Path) -> str:
-    check_file(path)
     with open_file(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type]
 
@@ -125,7 +127,7 @@ def is_hub_name(source: str | Path) -> bool:
     if not isinstance(source, str) or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]*[\w-]", source, re.ASCII):
         return False
     path = Path(source)
-    return not path.parent.exists() and not re.fullmatch(r"\.(?!v\d)[A-Za-z]\w{1,7}", path.suffix)
+    return not os.path.exists(path.parent) and not re.fullmatch(r"\.(?!v\d)[A-Za-z]\w{1,7}", path.suffix)
 
 
 def _format(path: Path) -> str:
@@ -168,6 +170,17 @@ def _some(source: str | Path, rows: Iterator[Row]) -> Iterator[Row]:
     yield from rows
 
 
+def _is_folder(path: Path) -> bool:
+    """Whether a path is a folder; one that may not be read is an InputError."""
+    if not stat.S_ISDIR(file_status(path).st_mode):
+        return False
+    try:
+        os.listdir(os.path.join(path, "."))
+    except PermissionError:
+        raise unreadable(path) from None
+    return True
+
+
 def _files(folder: Path) -> list[Path]:
     """All files in a folder and below, but hidden ones, in the order of their names."""
     inside = ((path.relative_to(folder).parts, path) for path in folder.rglob("*") if not path.is_dir())
@@ -176,12 +189,10 @@ def _files(folder: Path) -> list[Path]:
 
 def _data_files(folder: Path, format: str | None, split: str | None) -> list[tuple[Path, str]]:
     """The files of a folder that hold its rows, with their format."""
-    if (folder / "dataset_dict.json").is_file():
-        splits = _described(folder / "dataset_dict.json", "splits")
-        return _data_files(folder / _one_split(folder, splits, split), format, None)
-    if (folder / "state.json").is_file():
-        state = _described(folder / "state.json", "_data_files")
-        return [(folder / str(part.get("filename")), "arrow") for part in state if isinstance(part, dict)]
+    if (folder / "dataset_dict.json").is_file() and format in (None, "arrow"):
+        return _saved(folder / _one_split(folder, _described(folder / "dataset_dict.json", "splits"), split))
+    if (folder / "state.json").is_file() and format in (None, "arrow"):
+        return _saved(folder / _one_split(folder, [""], split))
     wanted = (format,) if format else _IN_FOLDERS
     files = [(file, found) for file in _files(folder) if (found := _data_format(file)) in wanted]
     if not files:
@@ -195,6 +206,12 @@ def _data_files(folder: Path, format: str | None, split: str | None) -> list[tup
     for file, found in files:
         by_split.setdefault(_split_of(file.relative_to(folder)), []).append((file, found))
     return by_split[_one_split(folder, list(by_split), split)] if split or len(by_split) > 1 else files
+
+
+def _saved(folder: Path) -> list[tuple[Path, str]]:
+    """The files of a folder that `datasets.save_to_disk` wrote for one split."""
+    parts = _described(folder / "state.json", "_data_files")
+    return [(folder / str(part.get("filename")), "arrow") for part in parts if isinstance(part, dict)]
 
 
 def _described(path: Path, key: str) -> list[Any]:

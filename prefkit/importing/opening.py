@@ -81,7 +81,7 @@ def file_status(path: Path) -> os.stat_result:
             path, "nothing under this name", "a file, a folder or a hub id like owner/name", hint
         ) from None
     except PermissionError:
-        raise _unreadable(path) from None
+        raise unreadable(path) from None
     except (OSError, ValueError) as fault:
         raise InputError(
             ascii(str(path))[1:201],
@@ -107,19 +107,20 @@ def open_file(path: Path) -> IO[bytes]:
     try:
         return open(path, "rb")
     except PermissionError:
-        raise _unreadable(path) from None
+        raise unreadable(path) from None
     except OSError as fault:
         raise InputError(
             path, f"a file that cannot be opened ({one_line(fault)})", "a readable file", "Look at the disk."
         ) from None
 
 
-def _unreadable(path: Path) -> InputError:
+def unreadable(path: Path) -> InputError:
+    """The fault of a file or folder that the system does not give to this user."""
     return InputError(
         path,
-        "a file that you may not read",
-        "a readable file",
-        f"As its owner: chmod u+r {path}; or run as a user who may.",
+        "nothing that you may read",
+        "a file or a folder of yours",
+        f"As its owner: chmod u+rX {path}; or run as a user who may.",
     )
 
 

@@ -168,11 +168,8 @@ def alpaca_eval(values: Mapping[str, Any], source: Source) -> list[Draft]:
 
 
 def _output(prompt: PromptDraft, values: Mapping[str, Any], side: str) -> ResponseDraft:
-    # An empty answer is a real one here: models gave it, and the judge saw it.
-    text = values.get(f"output_{side}")
-    if not isinstance(text, str):
-        raise Unfit("no output", f"output_{side} is {text!r:.80}")
-    return ResponseDraft(prompt, as_key(values.get(f"generator_{side}")) or f"generator_{side}", text)
+    policy = as_key(values.get(f"generator_{side}")) or f"generator_{side}"
+    return ResponseDraft(prompt, policy, _said(values, f"output_{side}"))
 
 
 def pandalm(values: Mapping[str, Any], source: Source) -> list[Draft]:
@@ -184,9 +181,7 @@ def pandalm(values: Mapping[str, Any], source: Source) -> list[Draft]:
     policies = (as_key(values.get("cmp_key")) or "response1_response2").split("_")
     if len(policies) != 2 or not all(policies):
         raise Unfit("cmp_key does not name two policies", repr(values["cmp_key"]))
-    if not all(isinstance(values.get(name), str) for name in ("response1", "response2")):
-        raise Unfit("no response")
-    a, b = (ResponseDraft(prompt, name, values[f"response{side}"]) for side, name in enumerate(policies, 1))
+    a, b = (ResponseDraft(prompt, name, _said(values, f"response{side}")) for side, name in enumerate(policies, 1))
     winners: dict[str | None, Winner] = {"0": "tie", "1": "a", "2": "b"}
     drafts: list[Draft] = []
     for name in sorted(name for name in values if re.fullmatch(r"annotator\d+", name)):
@@ -250,10 +245,10 @@ def _shared_start(chosen: tuple[Message, ...], rejected: tuple[Message, ...]) ->
     """Two dialogues that differ in their last turn: (prompt, chosen, rejected)."""
     if chosen[:-1] != rejected[:-1]:
         raise Unfit("chosen and rejected answer different prompts")
-    if not chosen[:-1] or chosen[-2].role != "user":
-        raise Unfit("no prompt", "the dialogue does not go from client to response")
     if {chosen[-1].role, rejected[-1].role} != {"assistant"}:
         raise Unfit("no response", "the dialogue does not end with a response")
+    if not chosen[:-1] or chosen[-2].role != "user":
+        raise Unfit("no prompt", "the dialogue does not go from client to response")
     return chosen[:-1], chosen[-1].content, rejected[-1].content
 
 
@@ -295,6 +290,14 @@ def _turns(value: Any) -> list[str]:
     if not isinstance(value, list) or not value or not isinstance(value[0], str) or not value[0].strip():
         raise Unfit("no turns", "expected a list of texts")
     return value
+
+
+def _said(values: Mapping[str, Any], name: str) -> str:
+    """An answer that may be empty: a model gave it, and an annotator saw it."""
+    said = values.get(name)
+    if said is None or isinstance(said, list | dict):
+        raise Unfit("no response", f"{name} is {said!r:.80}")
+    return str(said)
 
 
 def _needed(values: Mapping[str, Any], name: str) -> str:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
-from prefkit.errors import InputError
+from prefkit.errors import InputError, RecordError
 from prefkit.importing.drafts import ComparisonDraft, Draft, PromptDraft, RatingDraft, ResponseDraft, Target, Unfit
 from prefkit.importing.files import Row
 from prefkit.records import (
@@ -90,6 +90,22 @@ class Spool:
 
 REPEATED = "repeats an earlier row"
 
+T = TypeVar("T", Prompt, Response, Judgement)
+
+
+def _each_once(records: Iterator[T], known: Container[str], file: Path | None) -> Iterator[T]:
+    """The records of a run, each of which the caller adds to ``known`` before the next.
+
+    Raises:
+        RecordError: an id stands twice.
+    """
+    for number, item in enumerate(records, 1):
+        if item.id in known:
+            remedy = "Remove one of the two lines."
+            where = f"{file.name if file else ''}:{number}: id"
+            raise RecordError(where, f"{item.id} a second time", "each record once", remedy)
+        yield item
+
 
 def broken_row_error(file: str, row: Row) -> InputError:
     """The error for a row that could not be read."""
@@ -105,30 +121,35 @@ class Resolver:
     ) -> None:
         self.run, self.settings, self.spools, self.report, self.rejected = run, settings, spools, report, rejected
         self.principles = {principle.id: principle for principle in run.rubric.principles}
-        self.prompts = {prompt.id: prompt for prompt in run.prompts()}
+        self.prompts: dict[str, Prompt] = {}
         self.keys: dict[str, str] = {}
-        for prompt in self.prompts.values():
+        for prompt in _each_once(run.prompts(), self.prompts, run.file(Prompt)):
+            self.prompts[prompt.id] = prompt
             for key in prompt.keys:
                 self._name(key, prompt.id)
         self.responses: dict[str, int] = {}
         self.by_policy: dict[tuple[str, str], list[str]] = {}
         self.response_keys: dict[str, str] = {}
         self.prompt_of: dict[str, str] = {}
-        for response in run.responses():
+        for response in _each_once(run.responses(), self.responses, run.file(Response)):
             self._index(response)
-        self.judgements = {item.id: _answer(item) for item in run.judgements()}
+        self.judgements: dict[str, int] = {}
+        for judgement in _each_once(run.judgements(), self.judgements, run.file(Judgement)):
+            self.judgements[judgement.id] = _answer(judgement)
         self.seen: set[str] = set()
         self.given_keys: dict[tuple[str, str], int] = {}
         """(key, prompt's id) as this file has them, and the line where first."""
         self.texts: dict[tuple[str, str], list[int]] = {}
         """(prompt's id, policy) -> digests of the different texts that this file has, in their order."""
         self.first_detail: dict[str, str] = {}
+        self.first_line = 0
         self.changed_prompts = False
         self.row: Row
 
     def take(self, row: Row, reader: Callable[[Mapping[str, Any]], list[Draft]]) -> None:
         """Import one row, or reject it under a reason."""
         self.row = row
+        self.first_line = self.first_line or row.number
         self.report.rows += 1
         if row.broken and not self.settings.skip_broken:
             raise broken_row_error(self.report.file, row)
@@ -335,13 +356,13 @@ class Resolver:
             failure, reply = "no score within its scale", msgspec.json.encode(draft.scores, enc_hook=str).decode()
         if failure:
             self._note("judgement kept without a score", failure)
-        question = ["rating", self.run.rubric.hash, response, sorted(draft.scores)]
+        question = ["rating", self.run.info.rubric, response, sorted(draft.scores)]
         brought = self._judgement(
             Rating(
                 id=judgement_id(annotator, question, draft.sample),
                 annotator=annotator,
                 prompt_id=self.prompt_of[response],
-                rubric=self.run.rubric.hash,
+                rubric=self.run.info.rubric,
                 sample=draft.sample,
                 failure=failure,
                 reply=reply,
@@ -378,13 +399,13 @@ class Resolver:
             raise Unfit("the two responses answer different prompts")
         if a == b:
             raise Unfit("a response compared with itself")
-        question = ["comparison", self.run.rubric.hash, a, b, sorted(draft.principles)]
+        question = ["comparison", self.run.info.rubric, a, b, sorted(draft.principles)]
         self._judgement(
             Comparison(
                 id=judgement_id(annotator, question, draft.sample),
                 annotator=annotator,
                 prompt_id=self.prompt_of[a],
-                rubric=self.run.rubric.hash,
+                rubric=self.run.info.rubric,
                 sample=draft.sample,
                 failure=draft.failure,
                 reply=draft.reply,
@@ -446,7 +467,7 @@ class Resolver:
         detail = f" ({self.first_detail[reason]})" if self.first_detail[reason] else ""
         read_as = f"read as {self.report.read_as}"
         return InputError(
-            f"{self.report.file}:{self.row.number if self.report.rows == 1 else f'1-{self.row.number}'}",
+            f"{self.report.file}:{self.first_line}" + f"-{self.row.number}" * (self.report.rows > 1),
             f"no row to import: {reason}{detail} in {count:,} of {self.report.rows:,} rows, {read_as}",
             "rows that fit this run",
             "Check the file, the mapping (--map, --set, --preset), and that prompts and responses were imported first.",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,18 @@ class Pairs:
     chosen_first: npt.NDArray[np.bool_]
     group: Ints
     """Group of near-duplicate prompts: equal for pairs whose prompts must share a split."""
+
+    def __getitem__(self, rows: Ints) -> Pairs:
+        return replace(
+            self,
+            at=self.at[rows],
+            rating_gap=self.rating_gap[rows],
+            gaps=self.gaps[rows],
+            support=self.support[rows],
+            split=self.split[rows],
+            chosen_first=self.chosen_first[rows],
+            group=self.group[rows],
+        )
 
 
 def build_pairs(run: Run, settings: PairSettings, stages: Stages = _silent) -> PairReport:

@@ -40,7 +40,7 @@ def dataset_card(
 
     Args:
         run: where the pairs come from.
-        pairs: the pairs as written.
+        pairs: the rows of the dataset, split by split.
         settings: how they were built.
         report: what was counted on the way.
         lengths: [n_pairs, 2] characters of the chosen and the rejected response.
@@ -60,7 +60,7 @@ def dataset_card(
         "## Where it comes from\n",
         _table(("import", "rows", "imported", "not imported"), _import_rows(run)),
         _cleaning(run, pairs),
-        _limits(run, pairs),
+        _limits(pairs, settings),
     ]
     return "\n".join(parts)
 
@@ -69,7 +69,7 @@ def _head(run: Run, settings: PairSettings, report: PairReport) -> str:
     count = report.dataset.total()
     head = {
         "license": settings.licence,
-        "pretty_name": run.rubric.title,
+        "pretty_name": _on_one_line(run.rubric.title),
         "size_categories": [next((name for limit, name in SIZES if count < limit), "n>1M")],
         "tags": ["preference", "prefkit", run.rubric.id],
         "configs": [
@@ -85,10 +85,11 @@ def _head(run: Run, settings: PairSettings, report: PairReport) -> str:
 def _what(run: Run, settings: PairSettings, report: PairReport) -> str:
     rubric = run.rubric
     principles = "\n".join(
-        f"- **{principle.title}** (`{principle.id}`, {principle.scale})" for principle in rubric.principles
+        f"- **{_on_one_line(principle.title)}** (`{principle.id}`, {principle.scale})"
+        for principle in rubric.principles
     )
-    source = f" Source: {rubric.source}." if rubric.source else ""
-    return f"""# {rubric.title}: preference pairs
+    source = f" Source: {_on_one_line(rubric.source)}." if rubric.source else ""
+    return f"""# {_on_one_line(rubric.title)}: preference pairs
 
 {report.dataset.total():,} pairs of a chosen and a rejected {rubric.unit}, judged by the rubric `{rubric.id}` version
 {rubric.version} (content hash `{rubric.hash}`).{source} Made with prefkit {__version__}; manifest from rubric to
@@ -96,6 +97,10 @@ dataset: `{report.manifest}`. Format: {settings.format}. Licence: {settings.lice
 
 {principles}
 """
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -133,8 +138,8 @@ def _checked(pairs: Pairs, settings: PairSettings) -> str:
         raise RunError("the split", found, "none", "This is a bug of prefkit: please report it with your settings.")
     return (
         "Checked after writing: no prompt stands in two splits, and no two prompts with a similarity (Jaccard of word"
-        f" pairs) of {settings.near_duplicates:g} or more do ({len(near):,} such pairs of prompts were found, each within"
-        " one split).\n"
+        f" pairs) of {settings.near_duplicates:g} or more do ({len(near):,} such pairs of prompts were found, each"
+        " within one split).\n"
     )
 
 
@@ -153,9 +158,9 @@ def _agreement(pairs: Pairs) -> str:
     share = pairs.support.overall[several]
     unanimous = float((share == 1).mean())
     return (
-        f"{len(several):,} pairs have two annotators or more; on {unanimous:.1%} of them all prefer the chosen side, and"
-        f" the mean share that does is {float(share.mean()):.1%}. The column `preferred` holds that share for each pair"
-        " (a soft label).\n"
+        f"{len(several):,} pairs have two annotators or more; on {unanimous:.1%} of them all prefer the chosen side,"
+        f" and the mean share that does is {float(share.mean()):.1%}. The column `preferred` holds that share for each"
+        " pair (a soft label).\n"
     )
 
 
@@ -163,7 +168,9 @@ def _selection(settings: PairSettings, report: PairReport) -> str:
     words = STRATEGIES[settings.strategy].format(gap=settings.needed_gap, top=settings.top, votes=settings.min_votes)
     rows: list[tuple[str, int]] = [(f"selected ({settings.strategy})", report.selected)]
     rows += [(f"left out: {reason}", count) for reason, count in report.dropped.most_common()]
-    rows += [("kept", report.kept.total())]
+    if unknown := report.kept.total() - report.dataset.total():
+        rows.append(("left out: text unknown (in pairs.parquet only)", unknown))
+    rows.append(("kept", report.dataset.total()))
     judgements = ", ".join(f"{name} {count:,}" for name, count in report.judgements.items() if count)
     options = ", ".join(f"{name} {value}" for name, value in msgspec.to_builtins(settings).items() if value is not None)
     if settings.strategy == "comparisons":
@@ -216,14 +223,22 @@ def _cleaning(run: Run, pairs: Pairs) -> str:
     )
 
 
-def _limits(run: Run, pairs: Pairs) -> str:
-    people = any(not is_model(name) for name in pairs.collected.annotators)
+def _judges(pairs: Pairs) -> set[int]:
+    """The annotators who rated a side of these pairs, or voted on one."""
+    ratings = pairs.collected.ratings
+    sides = np.isin(ratings.response, np.concatenate((pairs.at.chosen, pairs.at.rejected)))
+    return set(ratings.annotator[sides].tolist()).union(*pairs.support.voters)
+
+
+def _limits(pairs: Pairs, settings: PairSettings) -> str:
+    people = any(not is_model(pairs.collected.annotators[index]) for index in _judges(pairs))
+    units = "standard deviations of each annotator's scores" if settings.z_scores else "the rubric's units"
     judged = "People judged at least some of the pairs." if people else "No person judged these pairs: only models did."
     return f"""## Known limits
 
 - {judged} A rubric's scores are an opinion under instructions, not an outcome for a client.
 - Scrubbing is a net with holes; it is not anonymisation. Treat client speech as sensitive.
-- A gap is in the rubric's units and depends on who rated; scores under another rubric hash are not comparable.
+- A gap is in {units} and depends on who rated; scores under another rubric hash are not comparable.
 - A reward model can reach a high accuracy by telling policies apart. Evaluate with policies left out.
 - Not for clinical use, for diagnosing, or for deciding about a person.
 """

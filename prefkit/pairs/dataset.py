@@ -13,7 +13,6 @@ There is never a column named ``margin``: trl subtracts such a column inside its
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,7 +24,7 @@ from prefkit import __version__
 from prefkit.durable import file_digest
 from prefkit.pairs.build import Pairs
 from prefkit.pairs.card import dataset_card
-from prefkit.pairs.collect import Floats
+from prefkit.pairs.collect import Floats, Ints
 from prefkit.pairs.settings import PairReport, PairSettings
 from prefkit.pairs.splits import SPLITS
 from prefkit.records import Judgement, Prompt, Response, digest, pair_id, prompt_text
@@ -35,9 +34,12 @@ CHUNK = 1 << 14
 
 
 def manifest(run: Run, settings: PairSettings) -> str:
-    """One hash from rubric to dataset: over the rubric, the run's records, the settings and prefkit's version."""
+    """One hash from rubric to dataset: over the rubric (what is shown of it and how it is used), the run's records, the
+    settings and prefkit's version."""
+    rubric = run.rubric
+    used = (rubric.aggregate, [principle.weight for principle in rubric.principles], rubric.gates)
     files = [file_digest(path) for path in map(run.file, (Prompt, Response, Judgement)) if path]
-    return digest("dataset", run.info.rubric, files, msgspec.to_builtins(settings), __version__)
+    return digest("dataset", rubric.hash, used, files, msgspec.to_builtins(settings), __version__)
 
 
 def write_pairs(file: BinaryIO, pairs: Pairs) -> None:
@@ -62,14 +64,15 @@ def write_dataset(
     Pairs of responses whose texts the run does not know stay out of it; where it knows none, there is no dataset.
     """
     lengths: list[tuple[int, int]] = []
+    written: list[Ints] = []
     with run.replacing_folder("dataset") as folder:
         for part, name in enumerate(SPLITS):
             rows = np.flatnonzero(pairs.split == part)
-            count = _write_split(folder / f"{name}.parquet", pairs, rows, settings, lengths, progress)
-            if count:
-                report.dataset[name] = count
+            written.append(_write_split(folder / f"{name}.parquet", pairs, rows, settings, lengths, progress))
+            if len(written[-1]):
+                report.dataset[name] = len(written[-1])
         if lengths:
-            card = dataset_card(run, pairs, settings, report, np.asarray(lengths))
+            card = dataset_card(run, pairs[np.concatenate(written)], settings, report, np.asarray(lengths))
             (folder / "README.md").write_text(card, encoding="utf-8")
     if not lengths:
         run.remove("dataset")
@@ -83,22 +86,22 @@ def _chunks(count: int) -> Iterator[Any]:
 def _write_split(
     path: Path,
     pairs: Pairs,
-    rows: Any,
+    rows: Ints,
     settings: PairSettings,
     lengths: list[tuple[int, int]],
     progress: Callable[[int], None],
-) -> int:
-    """Write a split's file and return how many rows; no file where there are none."""
+) -> Ints:
+    """Write a split's file and return the rows that it holds; no file where there are none."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    writer, count = None, 0
+    writer, written = None, [rows[:0]]
     for chunk in _chunks(len(rows)):
         these, chosen, rejected = _with_texts(pairs, rows[chunk])
         progress(len(chunk))
         if not len(these):
             continue
-        count += len(these)
+        written.append(these)
         lengths.extend(zip(map(len, chosen), map(len, rejected), strict=True))
         columns = {
             "conversational": _conversational,
@@ -113,7 +116,7 @@ def _write_split(
         writer.write_table(table)
     if writer:
         writer.close()
-    return count
+    return np.concatenate(written)
 
 
 def _with_texts(pairs: Pairs, rows: Any) -> tuple[Any, list[str], list[str]]:
@@ -158,13 +161,11 @@ def _plain(pairs: Pairs, rows: Any, chosen: list[str], rejected: list[str]) -> d
 
 
 def _psychocounsel(pairs: Pairs, rows: Any, chosen: list[str], rejected: list[str]) -> dict[str, Any]:
-    numbers: Counter[str] = Counter()
     prompts = [_prompt(pairs, row) for row in rows]
-    columns: dict[str, Any] = {"ID": [prompt.keys[0] if prompt.keys else prompt.id for prompt in prompts], "prefID": []}
-    for prompt in prompts:
-        columns["prefID"].append(numbers[prompt.id])
-        numbers[prompt.id] += 1
-    columns |= {
+    of_pair = pairs.collected.responses.prompt[pairs.at.chosen]
+    columns: dict[str, Any] = {
+        "ID": [prompt.keys[0] if prompt.keys else prompt.id for prompt in prompts],
+        "prefID": rows - np.searchsorted(of_pair, of_pair[rows]),  # pairs stand prompt by prompt
         "question": [prompt_text(prompt.messages) for prompt in prompts],
         "chosen": chosen,
         "rejected": rejected,
@@ -207,7 +208,9 @@ def _provenance(pairs: Pairs, rows: Any) -> dict[str, Any]:
         "principle_preferred": pa.StructArray.from_arrays(
             [_nullable(column) for column in pairs.support.by_principle[rows].T], names
         ),
-        "annotators": [[annotators[index] for index in pairs.support.voters[row]] for row in rows],
+        "annotators": pa.array(
+            [[annotators[index] for index in pairs.support.voters[row]] for row in rows], pa.list_(pa.string())
+        ),
         "first": np.where(pairs.chosen_first[rows], "chosen", "rejected").tolist(),
         "split": [SPLITS[part] for part in pairs.split[rows]],
     }

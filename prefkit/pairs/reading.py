@@ -50,10 +50,14 @@ def sampled(run: Run, count: int, split: str | None, seed: int) -> list[PairInWo
     responses = {response.id: response for response in run.responses() if response.id in wanted}
     wanted = {pair.prompt_id for pair in drawn}
     prompts = {prompt.id: prompt for prompt in run.prompts() if prompt.id in wanted}
-    return [
-        PairInWords(pair, prompts[pair.prompt_id], responses[pair.chosen_id], responses[pair.rejected_id])
-        for pair in drawn
-    ]
+    try:
+        return [
+            PairInWords(pair, prompts[pair.prompt_id], responses[pair.chosen_id], responses[pair.rejected_id])
+            for pair in drawn
+        ]
+    except KeyError as missing:
+        remedy = f"Build them again: prefkit build-pairs {run.path}"
+        raise RunError(path, f"{missing.args[0]}, which the run does not hold", "pairs of this run", remedy) from None
 
 
 def rendered(item: PairInWords) -> RenderableType:

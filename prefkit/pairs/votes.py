@@ -139,6 +139,9 @@ class Support:
     by_principle: Floats
     voters: list[tuple[int, ...]]
 
+    def __getitem__(self, rows: Ints) -> Support:
+        return Support(self.overall[rows], self.by_principle[rows], [self.voters[row] for row in rows.tolist()])
+
 
 def support(
     collected: Collected, pairs: Candidates, overall_by_rating: Floats, votes: Votes, *, ratings: bool = True
