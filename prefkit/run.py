@@ -336,7 +336,8 @@ def read_records(path: Path, record: Any, progress: Progress | None = None) -> I
 
 
 def read_parquet_records(path: Path, record: Any) -> Iterator[Any]:
-    """The records of a Parquet file with a column for each field; nulls stand for fields left out.
+    """The records of a Parquet file with a column for each field; nulls stand for fields left out. Memory does not grow
+    with the file.
 
     Raises:
         RecordError: a row is not such a record, or the file is not Parquet.
@@ -345,10 +346,13 @@ def read_parquet_records(path: Path, record: Any) -> Iterator[Any]:
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(1 << 13):
-            for row in batch.to_pylist():
-                number += 1
-                yield msgspec.convert(_without_nulls(row), record)
+        with explained_disk_errors(path):
+            # So a row group is read a piece at a time, however large it is.
+            file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+            for batch in file.iter_batches(1 << 10):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield msgspec.convert(_without_nulls(row), record)
     except (ArrowException, OSError, UnicodeDecodeError) as error:
         found = " ".join(str(error).split()).rstrip(".: ")
         raise RecordError(path.name, found, "a whole Parquet file", "Write it again.") from None

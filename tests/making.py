@@ -227,9 +227,10 @@ def _responses_of(judgement: Judgement) -> tuple[str, ...]:
     return judgement.responses if isinstance(judgement, Choice) else (judgement.a, judgement.b)
 
 
-def save_byte_tokenizer(folder: Path) -> Path:
-    """A tokenizer with a token a byte and a chat template, saved where transformers finds it."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+def save_byte_tokenizer(folder: Path, *, closing: bool = False) -> Path:
+    """A tokenizer with a token a byte and a chat template, saved where transformers finds it; ``closing`` makes it add
+    a special token to whatever it reads, as those of many models do."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -237,6 +238,8 @@ def save_byte_tokenizer(folder: Path) -> Path:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    if closing:
+        tokenizer.post_processor = processors.TemplateProcessing("$A <eos>", special_tokens=[("<eos>", 1)])
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>")
     wrapped.chat_template = (
         "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}<eos>{% endfor %}"

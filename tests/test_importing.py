@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from conftest import Outcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefkit.errors import InputError
+from prefkit.importing.columns import FIELDS
 from prefkit.importing.importer import HEAD, import_file
 from prefkit.importing.presets import PRESETS
 from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings
@@ -909,3 +911,61 @@ def test_every_row_of_responses_is_imported_or_has_one_reason(rows: list[tuple[s
         run, report, listed = imported(Path(folder), *files)
         check(report, listed, expected, first_line=2)
         assert len(list(run.responses())) == (len(texts) if isinstance(report, ImportReport) else 0)
+
+
+# The page for users
+
+BLOCK = re.compile(r"```(\w+)(?: (\S+))?\n(.*?)```", re.DOTALL)
+
+
+def lay_down(path: Path, content: str) -> None:
+    """Write a file of the page; a workbook is shown there as CSV."""
+    if path.suffix == ".xlsx":
+        book = openpyxl.Workbook()
+        for row in csv.reader(io.StringIO(content)):
+            book.active.append(row)
+        book.save(path)
+    else:
+        path.write_text(content, encoding="utf-8")
+
+
+def played(prefkit: Callable[..., Outcome], block: str) -> str:
+    """A block of commands with what they print now."""
+    printed = ""
+    for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE):
+        command, *arguments = shlex.split(line)
+        if command == "cat":
+            printed += f"$ {line}\n" + Path(*arguments).read_text(encoding="utf-8")
+        else:
+            assert command == "prefkit"
+            outcome = prefkit(*arguments)
+            printed += f"$ {line}\n{outcome.out}{outcome.err}"
+    return printed
+
+
+def test_the_page_for_users_is_true(prefkit, tmp_path, monkeypatch):
+    """Every file of docs/importing.md is written and every command run, in their order."""
+    monkeypatch.chdir(tmp_path)
+    for language, name, content in BLOCK.findall(DOCS.read_text(encoding="utf-8")):
+        if name:
+            lay_down(Path(name), content)
+        elif language == "console":
+            assert played(prefkit, content) == content
+
+
+def test_the_page_names_every_field_with_its_usual_names():
+    rows = re.findall(r"^\| (\w*) ?\| `(\w+)` \| ([\w, ]*)\|", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    shown: dict[str, dict[str, tuple[str, ...]]] = {}
+    for kind, name, usual in rows:
+        shown[kind or list(shown)[-1]] = {
+            **shown.get(kind or list(shown)[-1], {}),
+            name: tuple(usual.replace(",", "").split()),
+        }
+    assert shown == FIELDS
+
+
+def test_the_page_has_each_preset_with_what_may_be_set():
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \| (.*)\|$", DOCS.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name: ((kind,), tuple(sorted(re.findall(r"--set (\w+)=", rest)))) for name, kind, rest in rows} == {
+        preset.name: (preset.kinds, preset.takes) for preset in PRESETS.values()
+    }

@@ -194,15 +194,17 @@ def test_a_pair_with_an_over_long_response_on_either_side_is_left_out(tmp_path, 
 
 @pytest.fixture(scope="module")
 def byte_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_byte_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    return save_byte_tokenizer(tmp_path_factory.mktemp("tokenizer"), closing=True)
 
 
-@pytest.mark.parametrize(("limit", "fits"), [(6, True), (5, False)])
-def test_length_is_counted_in_the_tokens_of_the_tokenizer(tmp_path, byte_tokenizer, limit, fits):
-    """Three letters with accents are six bytes, and six tokens where a byte is one."""
-    texts = {"p/A": "éàü", "p/B": "no", "q/A": "abcde", "q/B": "12345"}
+@pytest.mark.parametrize(
+    ("max_tokens", "max_chars", "fits"), [(6, None, True), (5, None, False), (6, 3, True), (6, 2, False)]
+)
+def test_length_is_counted_in_the_tokens_of_the_tokenizer(tmp_path, byte_tokenizer, max_tokens, max_chars, fits):
+    """Three letters with accents are six bytes: six tokens, and the special one at the end does not count."""
+    texts = {"p/A": "éàü", "p/B": "no", "q/A": "ab", "q/B": "12"}
     run = make_run(tmp_path / "run", rated({"p/A": 5, "p/B": 1, "q/A": 5, "q/B": 1}), texts=texts)
-    report = build(run, max_tokens=limit, tokenizer=str(byte_tokenizer))
+    report = build(run, max_tokens=max_tokens, max_chars=max_chars, tokenizer=str(byte_tokenizer))
     assert report.dropped == ({} if fits else {"over-long response": 1})
 
 

@@ -214,8 +214,10 @@ def test_blocks_of_prompts_have_no_seam(strategy: str, monkeypatch: pytest.Monke
 
 
 def test_pairs_come_prompt_by_prompt():
-    found = select(np.asarray([1.0, 5.0, 1.0, 5.0, 3.0, 3.0]), np.asarray([1, 0, 0, 1, 0, 1]), "gap", 1.0)
-    assert [int(place) for place in np.asarray([1, 0, 0, 1, 0, 1])[found.chosen]] == [0, 0, 0, 1, 1, 1]
+    """Though prompts with fewer responses are worked through first."""
+    prompts = np.asarray([1, 0, 0, 1, 0, 2])
+    found = select(np.asarray([1.0, 5.0, 1.0, 5.0, 3.0, 3.0]), prompts, "gap", 1.0)
+    assert prompts[found.chosen].tolist() == [0, 0, 0, 1]
 
 
 # --- the strongest of a prompt ---------------------------------------------------------------------------------------

@@ -154,7 +154,8 @@ def open_sheet(path: Path, sheet: str | None) -> Sheet:
             found = f"{len(filled)} sheets with cells: {', '.join(map(repr, filled))}"
             raise InputError(path, found, "one, or the name of one", f"Add --sheet {next(iter(filled))!r}, or another.")
         for name, page in filled.items():
-            return Sheet(name, page.start[0] + 1, page.to_python())
+            first_row, _ = page.start or (0, 0)
+            return Sheet(name, first_row + 1, page.to_python())
     raise InputError(path, "no cells", "a sheet with a header and rows", "Is it the right workbook?")
 
 
