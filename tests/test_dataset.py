@@ -238,16 +238,19 @@ def test_what_was_selected_is_what_was_left_out_and_what_was_kept(described):
 
 
 def test_agreement_and_length_in_the_card_by_hand(tmp_path):
-    """Three pairs with two annotators: both for A, both for A, one each for B; shares 1, 1, 1/2: mean 5/6.
+    """Three pairs: two of two for A, two of two for A, two of three for A; shares 1, 1, 2/3: mean 8/9.
 
     Chosen 10, 10 and 30 characters, rejected 20, 5 and 15: longer in two of three."""
-    other = rated({"p/A": 4, "p/B": 3, "q/A": 4, "q/B": 3, "r/A": 3, "r/B": 4}, "human:two")
+    second = rated({"p/A": 4, "p/B": 3, "q/A": 4, "q/B": 3, "r/A": 3, "r/B": 4}, "human:two")
+    third = rated({"r/A": 5, "r/B": 1}, "human:three")
     texts = {"p/A": "a" * 10, "p/B": "b" * 20, "q/A": "c" * 10, "q/B": "d" * 5, "r/A": "e" * 30, "r/B": "f" * 15}
-    run = make_run(tmp_path / "run", rated({name: 5 if name[2] == "A" else 1 for name in texts}), other, texts=texts)
+    run = make_run(
+        tmp_path / "run", rated({name: 5 if name[2] == "A" else 1 for name in texts}), second, third, texts=texts
+    )
     build(run)
     _, words = card(run)
     assert "3 pairs have two annotators or more; on 66.7% of them all prefer the chosen side" in words
-    assert "the mean share that does is 83.3%" in words
+    assert "the mean share that does is 88.9%" in words
     assert "The longer response is the chosen one in 66.7%" in words
     assert table(words, "characters")["chosen"] == ["17", "10", "10", "26"]
     assert table(words, "characters")["rejected"] == ["13", "7", "15", "19"]

@@ -90,6 +90,14 @@ def test_an_error_while_a_folder_is_replaced_leaves_what_was_there(tmp_path, the
     assert contents(tmp_path) == before
 
 
+def test_what_a_killed_process_left_does_not_get_into_the_new_folder(tmp_path):
+    (tmp_path / "folder.part").mkdir()
+    (tmp_path / "folder.part" / "half").write_bytes(b"half")
+    with replacing_folder(tmp_path / "folder") as new:
+        (new / "file").write_bytes(b"new")
+    assert contents(tmp_path) == {"folder": None, "folder/file": b"new"}
+
+
 # Appended a line at a time
 
 

@@ -193,7 +193,8 @@ def write_sources(folder: Path, n_prompts: int) -> None:
     with open(folder / "responses.jsonl", "w", encoding="utf-8") as file:
         for number in range(n_prompts):
             for policy in POLICIES:
-                text = " ".join(rng.choices(words, k=25)) + " Yours, Bob Sample, LMFT" * (number % 6 == 0)
+                text = "Dear Anna, " * (number % 5 == 0) + " ".join(rng.choices(words, k=25))
+                text += " Yours, Bob Sample, LMFT" * (number % 6 == 0)
                 file.write(json.dumps({"prompt": f"q{number}", "policy": policy, "text": text}) + "\n")
         file.write(json.dumps({"prompt": "q1", "policy": "one", "text": "A second sample."}) + "\n")
         file.write(json.dumps({"prompt": "q1000000", "policy": "one", "text": "To nothing."}) + "\n")
@@ -424,7 +425,7 @@ def test_a_full_disk_is_one_message_changes_nothing_and_is_overcome_by_making_ro
     run, before = disk.path / "run", contents(undisturbed.before[name])
     command = COMMANDS[name](run, undisturbed.files)
     written = sum(len(text or b"") for path, text in undisturbed.after[name].items() if text != before.get(path))
-    for free in (written // 2 // PAGE * PAGE, PAGE, 0):
+    for free in (*(written * part // 8 // PAGE * PAGE for part in (7, 5, 3, 1)), 0):
         disk.empty()
         shutil.copytree(undisturbed.before[name], run)
         disk.leave(free)

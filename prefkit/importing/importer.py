@@ -34,7 +34,7 @@ from prefkit.importing.columns import (
 from prefkit.importing.drafts import Draft
 from prefkit.importing.files import Row, read_rows, source_digest
 from prefkit.importing.presets import PRESETS, Preset, Source, find_preset
-from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings, Resolver, Spool, broken_row_error
+from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings, Resolver, Spool
 from prefkit.records import Judgement, Response
 from prefkit.run import Import, Run
 
@@ -53,7 +53,7 @@ def import_file(
     with run.writing(f"import {kind}"), _rejects_folder(run), run.at_once(), _spools(run) as spools:
         rows = read_rows(file, format=settings.format, sheet=settings.sheet, split=settings.split, progress=progress)
         head = list(itertools.islice(rows, HEAD))
-        reader, read_as = _reader(run, kind, file, _columns(file, head, settings), settings)
+        reader, read_as = _reader(run, kind, file, _columns(file, head), settings)
         name, digest, on_record = Path(file).name, source_digest(file), _on_record(settings, read_as)
         rejects = f"rejects/{kind}-{name}{_place(run, kind, name, digest, on_record)}.jsonl"
         report = ImportReport(name, read_as)
@@ -96,7 +96,7 @@ def _place(run: Run, kind: Kind, name: str, digest: str, on_record: dict[str, An
     return f"-{place + 1}" if place else ""
 
 
-def _columns(file: str, head: Sequence[Row], settings: ImportSettings) -> dict[str, Any]:
+def _columns(file: str, head: Sequence[Row]) -> dict[str, Any]:
     """The columns of the first rows, each with its first value.
 
     Raises:
@@ -105,8 +105,6 @@ def _columns(file: str, head: Sequence[Row], settings: ImportSettings) -> dict[s
     if not head:
         raise InputError(file, "no rows", "at least one", "Is this the file you meant?")
     whole = [row for row in head if not row.broken]
-    if head[0].broken and not settings.skip_broken:
-        raise broken_row_error(file, head[0])
     if not whole:
         found = f"no whole row among the first {len(head):,} ({head[0].broken})"
         raise InputError(file, found, "rows", "Is it the format that its ending says? Otherwise add --format.")

@@ -107,12 +107,6 @@ def _each_once(records: Iterator[T], known: Container[str], file: Path | None) -
         yield item
 
 
-def broken_row_error(file: str, row: Row) -> InputError:
-    """The error for a row that could not be read."""
-    remedy = "Mend the row, or pass --skip-broken to leave such rows out; they are listed in rejects/."
-    return InputError(f"{file}:{row.number}", row.broken or "", "a whole row", remedy)
-
-
 class Resolver:
     """Drafts to records: ids, references, conflicts, counts."""
 
@@ -152,7 +146,8 @@ class Resolver:
         self.first_line = self.first_line or row.number
         self.report.rows += 1
         if row.broken and not self.settings.skip_broken:
-            raise broken_row_error(self.report.file, row)
+            remedy = "Mend the row, or pass --skip-broken to leave such rows out; they are listed in rejects/."
+            raise InputError(f"{self.report.file}:{row.number}", row.broken, "a whole row", remedy)
         if row.broken:
             self._reject("broken row", row.broken)
             return
