@@ -55,7 +55,7 @@ def scrub_run(run: Run, *, dry_run: bool = False, progress: Callable[[int], None
             for response in run.responses():
                 scrubbing.response(response)
             return scrubbing.report
-        # Prompts last: if the process is killed in between, a response to an unscrubbed prompt is still scrubbed with it.
+        # Prompts last: if killed in between, a response to an unscrubbed prompt is still scrubbed with it.
         if run.file(Response):
             run.replace(Response, map(scrubbing.response, run.responses()))
         run.replace(Prompt, prompts)
