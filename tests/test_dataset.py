@@ -262,13 +262,14 @@ def test_agreement_and_length_in_the_card_by_hand(tmp_path):
         (rated({"p/A": 5, "p/B": 1}), "No person judged these pairs"),
         (rated({"p/A": 5, "p/B": 1}, "human:two"), "People judged at least some of the pairs"),
         (rated({"p/A": 5}, "human:one") + rated({"p/B": 1}, "human:two"), "People judged at least some of the pairs"),
+        (compared("p/A", "p/B", "a", "human:two"), "People judged at least some of the pairs"),
         (rated({"p/A": 5, "p/B": 1}) + rated({"q/A": 3, "q/B": 3}, "human:two"), "No person judged these pairs"),
     ],
-    ids=["a model", "a person", "a person for each side", "a person on other responses"],
+    ids=["a model", "a person", "a person for each side", "a person who compared", "a person on other responses"],
 )
 def test_the_card_says_whether_a_person_judged_these_pairs(tmp_path, judged, claim):
     run = make_run(tmp_path / "run", judged)
-    build(run)
+    build(run, strategy="gap" if isinstance(judged[0], Rating) else "comparisons")
     assert claim in card(run)[1]
 
 

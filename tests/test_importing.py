@@ -592,10 +592,11 @@ def test_an_annotator_is_a_model_or_a_person(bring, answered):
 
 
 def test_an_annotator_who_answers_otherwise_is_refused_and_the_first_answer_kept(bring, answered):
-    bring(
+    outcome = bring(
         "judgements", "j.csv", table("1,A,human:ann,4,4", "1,A,human:ann,5,4", "1,A,human:ann,4,4", "1,A,human:bea,5,4")
     )
     assert rejects(answered, "judgements-j.csv.jsonl") == [(3, "answered differently before"), (4, REPEATED)]
+    assert "2 judgements, 4 scores\n" in outcome.out
     bring("judgements", "k.csv", table("1,A,human:ann,1,1", "2,A,human:ann,1,1"))
     assert rejects(answered, "judgements-k.csv.jsonl") == [(2, "answered differently before")]
     assert [row["scores"]["empathy"] for row in records(answered, "judgements")] == [4, 5, 1]

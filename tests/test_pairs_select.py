@@ -92,7 +92,7 @@ def test_the_pairs_at_a_threshold_are_those_of_exact_fractions(
 @unhurried
 @given(tables(), st.data())
 def test_a_threshold_that_is_just_the_gap_of_two_responses_takes_them(table: Table, data: st.DataObject):
-    """Where bare floats go wrong: the threshold is a gap that occurs, one third of the time or more as a last bit."""
+    """Where bare floats go wrong: the threshold is itself a gap that occurs."""
     totals = exact(table, "mean", [])
     gaps = sorted({abs(a - b) for a, b in combinations(totals, 2)})
     threshold = data.draw(st.sampled_from(gaps))

@@ -340,8 +340,7 @@ def as_winner(value: Any, a: ResponseRef, b: ResponseRef) -> Winner | None:
     if text is None:
         return None
     names: dict[str | None, Winner] = {a.policy or a.key: "a", b.policy or b.key: "b"}
-    # Two samples of one policy share a name, which then says nothing.
-    read = {_VERDICTS.get(text.casefold()), names.get(text) if len(names) == 2 else None} - {None}
+    read = {_VERDICTS.get(text.casefold()), names.get(text)} - {None}
     if len(read) > 1:
         raise Unfit("a winner that can be read two ways", f"{text!r}: a place and a name; write a, b or tie")
     if not read:
