@@ -295,7 +295,7 @@ def test_the_card_says_how_many_near_duplicates_it_found_on_one_side(tmp_path):
     words = {f"p{n}": f"The {n // 2 * 111} sheep of {n // 2 * 77} dreams keep me awake." for n in range(8)}
     run = make_run(tmp_path / "run", grid(8), rubric=TWO, prompts={**words, "p4": "Four.", "p5": "Five.", "p6": "Six."})
     build(run, test_size=2)
-    assert "0.8 or more do (2 such pairs of prompts were found, each within one split)" in card(run)[1]
+    assert "0.8 or more do: 2 pairs of near-duplicates were found and held together" in card(run)[1]
 
 
 def test_the_card_says_how_scrubbed_its_prompts_are(tmp_path):

@@ -780,7 +780,7 @@ prompt_rows = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(rows=prompt_rows)
 def test_every_row_of_prompts_is_imported_or_has_one_reason(rows: list[str]):
     rows = ['{"text": "I am here.", "messages": null}', *rows]
@@ -831,7 +831,7 @@ rating_rows = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(rows=rating_rows)
 def test_every_row_of_ratings_is_imported_or_has_one_reason(rows: list[tuple[str, ...]]):
     expected: list[str | None] = []
@@ -878,7 +878,7 @@ response_rows = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(rows=response_rows)
 def test_every_row_of_responses_is_imported_or_has_one_reason(rows: list[tuple[str, ...]]):
     expected: list[str | None] = []

@@ -555,3 +555,13 @@ def test_pairs_of_a_public_set_of_human_ratings_with_dirt(tmp_path, prefkit, rea
     built = prefkit("build-pairs", run).out
     assert in_words(built, "pairs (gap)") == selected
     assert in_words(built, "ratings unreadable") == unreadable
+
+
+@pytest.mark.parametrize("name", ["prompts", "responses"])
+def test_a_record_that_stands_twice_is_refused(prefkit, tmp_path, name: str):
+    run = make_run(tmp_path / "run", rated({"p/A": 5, "p/B": 1}))
+    path = run.path / f"{name}.jsonl"
+    path.write_bytes(path.read_bytes() + path.read_bytes().splitlines(keepends=True)[0])
+    outcome = prefkit("build-pairs", run.path, "--test-size", "0")
+    assert outcome.code == 1
+    assert f"{name}.jsonl: found the id " in outcome.err and "a second time" in outcome.err

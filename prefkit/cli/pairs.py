@@ -30,7 +30,11 @@ from prefkit.cli.runs import RUN
     show_default=True,
     help="Over annotators.",
 )
-@click.option("--z-scores", is_flag=True, help="Measure each annotator by their own mean and spread.")
+@click.option(
+    "--z-scores",
+    is_flag=True,
+    help="Measure each annotator by their own mean and spread; gaps are then in standard deviations.",
+)
 @click.option("--gates/--no-gates", default=True, help="Apply the rubric's gates, such as safety.  [default: gates]")
 @click.option(
     "--orders",
@@ -92,6 +96,10 @@ def build_pairs(run: Path, push_to_hub: str | None, public: bool, **options: Any
     from prefkit.pairs.settings import PairSettings
     from prefkit.run import Run
 
+    if options["strategy"] == "comparisons" and options["min_gap"] is not None:
+        raise click.UsageError("--min-gap is about ratings; --strategy comparisons has none.")
+    if options["strategy"] != "top-k" and options["top"] != 1:
+        raise click.UsageError("--top goes with --strategy top-k.")
     opened = Run(run)
     if push_to_hub:
         from prefkit.pairs.hub import refuse_unscrubbed

@@ -16,7 +16,6 @@ import yaml
 
 from prefkit import __version__
 from prefkit.errors import RunError
-from prefkit.near_duplicates import find_near_duplicate_pairs
 from prefkit.pairs.build import Pairs
 from prefkit.pairs.settings import PairReport, PairSettings
 from prefkit.pairs.splits import SPLITS
@@ -123,23 +122,26 @@ def _split_rows(pairs: Pairs) -> list[tuple[str, int, int]]:
 
 def _checked(pairs: Pairs, settings: PairSettings) -> str:
     """Say that no prompt and no near-duplicate stands on two sides, after looking."""
-    prompt = pairs.collected.responses.prompt[pairs.at.chosen]
-    used, first = np.unique(prompt, return_index=True)
-    side = pairs.split[first]
-    texts = [prompt_text(pairs.collected.prompts[index].messages) for index in used.tolist()]
-    same: dict[str, int] = {}
-    words = (" ".join(text.casefold().split()) for text in texts)
-    crossing = sum(same.setdefault(text, int(part)) != part for text, part in zip(words, side, strict=True))
-    crossing += len(set(zip(prompt.tolist(), pairs.split.tolist(), strict=True))) - len(used)
-    near = find_near_duplicate_pairs(texts, threshold=settings.near_duplicates, seed=1)
-    crossing_near = int((side[near[:, 0]] != side[near[:, 1]]).sum()) if len(near) else 0
-    if crossing or crossing_near:
-        found = f"{crossing} prompts and {crossing_near} near-duplicates on two sides of the split"
+    responses, prompts = pairs.collected.responses, pairs.collected.prompts
+    side = np.full(len(prompts), -1)
+    words: dict[str, int] = {}
+    crossing = 0
+    for prompt, part in zip(responses.prompt[pairs.at.chosen].tolist(), pairs.split.tolist(), strict=True):
+        if side[prompt] < 0:
+            side[prompt] = part
+            text = " ".join(prompt_text(prompts[prompt].messages).casefold().split())
+            crossing += words.setdefault(text, part) != part
+        crossing += side[prompt] != part
+    sides = side[pairs.alike]
+    both = sides[(sides >= 0).all(axis=1)]
+    near = int((both[:, 0] != both[:, 1]).sum())
+    if crossing or near:
+        found = f"{crossing} prompts and {near} near-duplicates on two sides of the split"
         raise RunError("the split", found, "none", "This is a bug of prefkit: please report it with your settings.")
     return (
-        "Checked after writing: no prompt stands in two splits, and no two prompts with a similarity (Jaccard of word"
-        f" pairs) of {settings.near_duplicates:g} or more do ({len(near):,} such pairs of prompts were found, each"
-        " within one split).\n"
+        "Checked: no prompt stands in two splits, and no two prompts with a similarity (Jaccard of word pairs) of"
+        f" {settings.near_duplicates:g} or more do: {len(pairs.alike):,} pairs of near-duplicates were found and held"
+        " together.\n"
     )
 
 

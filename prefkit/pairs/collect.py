@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefkit.durable import PART, explained_disk_errors, read_lines
-from prefkit.errors import RunError
+from prefkit.errors import RecordError, RunError
 from prefkit.records import Choice, Comparison, Judgement, Prompt, Rating, Response, Winner
 from prefkit.run import Run, not_a_record, read_parquet_records
 
@@ -159,17 +159,31 @@ def collect(run: Run, progress: Callable[[int], None]) -> Collected:
         RecordError: a line is not a record.
     """
     prompts = list(run.prompts())
-    responses = Responses(run, {prompt.id: index for index, prompt in enumerate(prompts)}, progress)
+    responses = Responses(run, _index([prompt.id for prompt in prompts], run.file(Prompt)), progress)
     reader = _JudgementReader(run, responses)
     reader.read(progress)
     return Collected(prompts, responses, list(reader.annotators), reader.ratings(), reader.comparisons(), reader.counts)
+
+
+def _index(ids: Sequence[str], file: Path | None) -> dict[str, int]:
+    """The place of each id.
+
+    Raises:
+        RecordError: an id stands twice.
+    """
+    index = {name: place for place, name in enumerate(ids)}
+    if len(index) < len(ids):
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
+        where = file.name if file else "records"
+        raise RecordError(where, f"the id {twice} a second time", "each record once", "Remove one of the two lines.")
+    return index
 
 
 class _JudgementReader:
     def __init__(self, run: Run, responses: Responses) -> None:
         self.run = run
         self.principles = run.rubric.principle_ids
-        self.index = {name: number for number, name in enumerate(responses.ids)}
+        self.index = _index(responses.ids, run.file(Response))
         self.annotators: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
         self._rated = (array.array("q"), array.array("q"), array.array("d"))

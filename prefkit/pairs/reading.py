@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 
 from rich.columns import Columns
@@ -60,6 +61,14 @@ def sampled(run: Run, count: int, split: str | None, seed: int) -> list[PairInWo
         raise RunError(path, f"{missing.args[0]}, which the run does not hold", "pairs of this run", remedy) from None
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _shown(text: str | None) -> Text:
+    """A text for the terminal: what would steer the terminal is shown as a replacement character."""
+    return Text(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", text) if text is not None else "(no text)")
+
+
 def rendered(item: PairInWords) -> RenderableType:
     """A pair for a rich console: the prompt above, chosen and rejected below, the gaps at the foot."""
     pair = item.pair
@@ -69,15 +78,17 @@ def rendered(item: PairInWords) -> RenderableType:
         foot += f"; preferred by {pair.preferred:.0%} of {len(pair.annotators)}"
     marks = f" [{', '.join(item.prompt.marks)}]" if item.prompt.marks else ""
     return Group(
-        Panel(Text(prompt_text(item.prompt.messages)), title=Text(f"prompt{marks} ({pair.split})"), title_align="left"),
         Panel(
-            Text(item.chosen.text or "(no text)"),
+            _shown(prompt_text(item.prompt.messages)), title=Text(f"prompt{marks} ({pair.split})"), title_align="left"
+        ),
+        Panel(
+            _shown(item.chosen.text),
             title=Text(f"chosen: {pair.chosen_policy}"),
             title_align="left",
             border_style="green",
         ),
         Panel(
-            Text(item.rejected.text or "(no text)"),
+            _shown(item.rejected.text),
             title=Text(f"rejected: {pair.rejected_policy}"),
             title_align="left",
             border_style="red",

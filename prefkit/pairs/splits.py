@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefkit.errors import RunError
-from prefkit.near_duplicates import near_duplicate_groups
+from prefkit.near_duplicates import find_near_duplicate_pairs
 from prefkit.pairs.collect import Ints
 from prefkit.pairs.settings import PairSettings
 
@@ -21,21 +21,36 @@ TRAIN, VALIDATION, TEST = range(3)
 
 
 def split_prompts(texts: Sequence[str], settings: PairSettings) -> tuple[npt.NDArray[np.int8], Ints]:
-    """A split for each prompt, and its group of near-duplicates.
+    """A split for each prompt, and the near-duplicates that were held together.
+
+    Near-duplicates are looked for twice with different seeds, as one search misses a few just at the threshold.
 
     Returns:
-        ([n_prompts] 0 train, 1 validation, 2 test; [n_prompts] index of the first prompt of its group).
+        ([n_prompts] 0 train, 1 validation, 2 test; [n, 2] near-duplicate prompts that tie each group together).
 
     Raises:
         RunError: there are too few prompts for the sizes asked for.
     """
-    groups = near_duplicate_groups(texts, threshold=settings.near_duplicates, seed=0)
+    alike = np.concatenate(
+        [find_near_duplicate_pairs(texts, threshold=settings.near_duplicates, seed=seed) for seed in (0, 1)]
+    )
+    groups = _tied_together(alike, len(texts))
     split = np.full(len(texts), TRAIN, dtype=np.int8)
     for part, size in ((TEST, settings.test_size), (VALIDATION, settings.validation_size)):
         if size:
             left = np.flatnonzero(split == TRAIN)
             split[left[_draw(groups[left], size, len(texts), settings.seed, SPLITS[part])]] = part
-    return split, groups
+    return split, np.unique(alike, axis=0)
+
+
+def _tied_together(alike: Ints, n_prompts: int) -> Ints:
+    """The number of each prompt's group, given pairs of prompts that belong together. [n_prompts]"""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ties = coo_array((np.ones(len(alike), dtype=np.int8), (alike[:, 0], alike[:, 1])), shape=(n_prompts, n_prompts))
+    _, groups = connected_components(ties, directed=False)
+    return np.asarray(groups, dtype=np.int64)
 
 
 def _draw(groups: Ints, size: float, n_prompts: int, seed: int, name: str) -> Ints:
