@@ -2,9 +2,10 @@
 
     python -m benchmarks.faults --size small|full
 
-The commands are real processes on generated data (small: 300 prompts and 1,200 responses; full: 3,000 and 12,000, 30
-kills a command). Each command first runs undisturbed, for its bytes and its duration. Then it runs on a copy of the same
-run and is killed at a moment of that duration, one in each thirtieth; a third of the killed commands are killed once
+The commands are real processes on generated data (small: 300 prompts, 1,200 responses, 6 kills a command; full: 3,000,
+12,000 and 30). Each command first runs undisturbed, for its bytes and its duration. Then it runs on a copy of the same
+run and is killed at a moment of that duration, one in each thirtieth; a third as many again are killed within 20 ms of
+a change to the run's own files, as most of the time nothing is written. A third of the killed commands are killed once
 more while they finish. A run is finished well when every file of it, but for the empty lock file, has the bytes of the
 undisturbed one.
 
@@ -31,10 +32,27 @@ from pathlib import Path
 
 from benchmarks.generated_run import generate
 from benchmarks.proof import Check, report
+from prefkit.records import Rating
 from prefkit.run import Run
 
-SIZES = {"small": (300, 6), "full": (3_000, 30)}
 SEED = 20261121
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is tried: ``room`` are shares of what a command writes, ``read_prompts`` the smaller run of two that are
+    read."""
+
+    prompts: int
+    kills: int
+    room: tuple[float, ...]
+    read_prompts: int
+
+
+SIZES = {
+    "small": Size(300, 6, (0.0, 0.5), 1_000),
+    "full": Size(3_000, 30, (0.0, 0.1, 0.3, 0.5, 0.7, 0.9), 10_000),
+}
 COMMANDS = {
     "import prompts": ["import", "prompts", "RUN", "prompts.csv"],
     "import responses": ["import", "responses", "RUN", "responses.jsonl"],
@@ -49,11 +67,13 @@ def main() -> int:
     """Run the checks of a size and say how they went."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", choices=SIZES, default="full")
-    n_prompts, n_kills = SIZES[parser.parse_args().size]
+    size = SIZES[parser.parse_args().size]
     with tempfile.TemporaryDirectory() as folder:
-        stages = undisturbed(Path(folder), n_prompts)
-        checks = [check for stage in stages for check in killed(stage, n_kills)]
-        checks += [*two_processes(stages), *full_disk(Path(folder), stages), *readers(Path(folder), n_prompts)]
+        stages = undisturbed(Path(folder), size.prompts)
+        checks = [check for stage in stages for check in killed(stage, size.kills)]
+        checks += two_processes(stages)
+        checks += full_disk(Path(folder), stages, size.room)
+        checks += readers(Path(folder), size.read_prompts)
     return report("faults", checks)
 
 
@@ -115,6 +135,7 @@ def write_sources(folder: Path, n_prompts: int) -> None:
         rows = csv.writer(file)
         rows.writerow(["prompt", "policy", "annotator", *run.rubric.principle_ids])
         for rating in run.judgements():
+            assert isinstance(rating, Rating)
             rows.writerow([*asked[rating.response_id], rating.annotator, *rating.scores.values()])
 
 
@@ -122,6 +143,11 @@ def prefkit(*arguments: object) -> str:
     """What a command prints."""
     command = [sys.executable, "-m", "prefkit", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def tried(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """What comes of a command that may fail."""
+    return subprocess.run(command, check=False, capture_output=True, text=True)
 
 
 def contents(run: Path) -> Contents:
@@ -146,40 +172,44 @@ class Kills:
 
 
 def killed(stage: Stage, n_kills: int) -> list[Check]:
-    """Kill a command in each part of its duration, and finish it with the same command."""
+    """Kill a command in each part of its duration and while it writes, and finish it with the same command."""
     rng = random.Random(f"{SEED} {stage.name}")
-    kills, before = Kills(), contents(stage.before)
+    kills = Kills()
     for part in range(n_kills):
-        run = stage.fresh()
         moment = stage.seconds * (part + rng.random()) / n_kills
-        while not kill(stage.command(run), moment):
-            stage.fresh()
+        while not kill(stage.command(stage.fresh()), moment):
             moment *= rng.random()
-        kills.done += 1
-        kills.halfway += halfway(before, contents(run), stage.after)
-        if rng.random() < 1 / 3:
-            kills.again += kill(stage.command(run), rng.random() * stage.seconds)
-        done = subprocess.run(stage.command(run), capture_output=True, text=True)
-        found = contents(run)
-        if done.returncode == 0 and found == stage.after:
-            kills.finished += 1
-        names = found.keys() | stage.after.keys()
-        kills.different += [name for name in names if found.get(name) != stage.after.get(name)]
-    words = f"{stage.name}: kills, one in each {n_kills}th of its {stage.seconds:.1f} s"
-    goal = f"= {n_kills}"
+        settle(stage, kills, rng)
+    for _ in range(n_kills // 3):
+        while not kill_writing(stage.command(stage.fresh()), stage.run, rng.random() * 0.02):
+            pass
+        settle(stage, kills, rng)
+    wanted = n_kills + n_kills // 3
+    words = (
+        f"{stage.name}: kills, one in each {n_kills}th of its {stage.seconds:.1f} s, and {n_kills // 3} as it writes"
+    )
+    compared = f"{stage.name}: files with other bytes, of {wanted * len(stage.after):,} compared"
+    which = " ".join(sorted(set(kills.different)))
     return [
-        Check(words, kills.done, "", goal, kills.done == n_kills),
+        Check(words, kills.done, "", f"= {wanted}", kills.done == wanted),
         Check(f"{stage.name}: of them killed once more while it finished", kills.again),
-        Check(f"{stage.name}: of them in the middle of writing", kills.halfway),
-        Check(f"{stage.name}: finished by the same command", kills.finished, "runs", goal, kills.finished == n_kills),
+        Check(f"{stage.name}: of them with files half written or half in place", kills.halfway),
         Check(
-            f"{stage.name}: files with other bytes, of {n_kills * len(stage.after):,} compared",
-            len(kills.different),
-            " ".join(sorted(set(kills.different))),
-            "= 0",
-            not kills.different,
+            f"{stage.name}: finished by the same command", kills.finished, "", f"= {wanted}", kills.finished == wanted
         ),
+        Check(compared, len(kills.different), which, "= 0", not kills.different),
     ]
+
+
+def settle(stage: Stage, kills: Kills, rng: random.Random) -> None:
+    """Finish a run whose command was just killed, and count what came of it."""
+    kills.done += 1
+    kills.halfway += halfway(contents(stage.before), contents(stage.run), stage.after)
+    if rng.random() < 1 / 3:
+        kills.again += kill(stage.command(stage.run), rng.random() * stage.seconds)
+    done, found = tried(stage.command(stage.run)), contents(stage.run)
+    kills.finished += done.returncode == 0 and found == stage.after
+    kills.different += [name for name in found.keys() | stage.after.keys() if found.get(name) != stage.after.get(name)]
 
 
 def kill(command: list[str], moment: float) -> bool:
@@ -190,14 +220,34 @@ def kill(command: list[str], moment: float) -> bool:
         return process.wait() == -signal.SIGKILL
 
 
+def kill_writing(command: list[str], run: Path, delay: float) -> bool:
+    """Start a command and kill it so many seconds after the first change to the run's own files."""
+
+    def sizes() -> set[tuple[str, int]]:
+        with os.scandir(run) as entries:
+            own = (entry for entry in entries if not entry.name.startswith((".lock", "new-", "rejects")))
+            return {(entry.name, entry.stat().st_size) for entry in own}
+
+    before = sizes()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with contextlib.suppress(FileNotFoundError):
+            while process.poll() is None and sizes() == before:
+                time.sleep(0.0002)
+        time.sleep(delay)
+        process.kill()
+        return process.wait() == -signal.SIGKILL
+
+
 def halfway(before: Contents, found: Contents, after: Contents) -> bool:
-    """Whether a run is somewhere between before and after a command."""
-    now = {name: text for name, text in found.items() if name != ".lock-holder"}
-    return (
-        any(name.endswith(".part") for name in now)
-        or any(now.get(name) not in (before.get(name), after.get(name)) for name in now.keys() | after.keys())
-        or (now not in (before, after) and {**before, "rejects": None} != now)
-    )
+    """Whether a file is not yet in its place, or neither as it was before the command nor as it is after it, or whether
+    some are as before and others as after."""
+    now = {name: text for name, text in found.items() if name not in (".lock-holder", "rejects")}
+    states = set[str]()
+    for name in now.keys() | (before.keys() | after.keys()) - {"rejects"}:
+        text, old, new = now.get(name), before.get(name), after.get(name)
+        if old != new:
+            states.add("before" if text == old else "after" if text == new else "between")
+    return any(name.endswith(".part") for name in now) or "between" in states or len(states) > 1
 
 
 # Two processes
@@ -214,15 +264,13 @@ def two_processes(stages: list[Stage]) -> list[Check]:
         held = contents(run)
         refused = 0
         for other in stages:
-            done = subprocess.run(other.command(run), capture_output=True, text=True)
+            done = tried(other.command(run))
             told = f"in use by process {holder.pid} (prefkit {stage.name})" in done.stderr
             refused += done.returncode == 1 and told and done.stderr.count("\n") == 2
         unchanged = contents(run) == held
-        reads = (
-            subprocess.run([sys.executable, "-m", "prefkit", "status", str(run)], capture_output=True).returncode == 0
-        )
+        reads = tried([sys.executable, "-m", "prefkit", "status", str(run)]).returncode == 0
         holder.kill()
-    done = subprocess.run(stage.command(run), capture_output=True, text=True)
+    done = tried(stage.command(run))
     free = done.returncode == 0 and contents(run) == stage.after
     return [
         Check(
@@ -241,40 +289,40 @@ def two_processes(stages: list[Stage]) -> list[Check]:
 # A full disk
 
 
-def full_disk(folder: Path, stages: list[Stage]) -> list[Check]:
+def full_disk(folder: Path, stages: list[Stage], shares: tuple[float, ...]) -> list[Check]:
     """Run every command with too little room, on a file system that is then made larger."""
     with contextlib.ExitStack() as stack:
         try:
             disk = stack.enter_context(mounted(folder / "disk"))
         except (OSError, subprocess.CalledProcessError) as error:
             return [Check("full disk", f"left out: no tmpfs can be mounted here ({error})")]
-        tried = refused = unchanged = same = 0
+        full = refused = unchanged = same = 0
         for stage in stages:
             before = contents(stage.before)
             size = sum(len(text or b"") for name, text in stage.after.items() if text != before.get(name))
-            for room in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9):
+            for room in shares:
                 resize(disk, "1g")
                 for path in disk.iterdir():
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                 run = disk / "run"
                 shutil.copytree(stage.before, run)
                 leave(disk, int(size * room))
-                done = subprocess.run(stage.command(run), capture_output=True, text=True)
+                done = tried(stage.command(run))
                 if done.returncode == 0:
                     continue
-                tried += 1
+                full += 1
                 one = done.stderr.startswith("Error: ") and done.stderr.count("\n") == 2
                 refused += done.returncode == 1 and one and "no space left" in done.stderr
                 unchanged += contents(run) == before
                 resize(disk, "1g")
-                subprocess.run(stage.command(run), capture_output=True)
+                tried(stage.command(run))
                 same += contents(run) == stage.after
-    goal = f"= {tried}"
+    goal = f"= {full}"
     return [
-        Check("full disk: commands that ran out of room", tried, "", ">= 10", tried >= 10),
-        Check("full disk: one message, exit code 1", refused, "", goal, refused == tried),
-        Check("full disk: all files as before, nothing half-written", unchanged, "", goal, unchanged == tried),
-        Check("full disk: with room made, finished to the same bytes", same, "", goal, same == tried),
+        Check("full disk: commands that ran out of room", full, "", f">= {len(stages)}", full >= len(stages)),
+        Check("full disk: one message, exit code 1", refused, "", goal, refused == full),
+        Check("full disk: all files as before, nothing half-written", unchanged, "", goal, unchanged == full),
+        Check("full disk: with room made, finished to the same bytes", same, "", goal, same == full),
     ]
 
 
@@ -305,6 +353,7 @@ def leave(disk: Path, free: int) -> None:
 
 READ = """
 import sys
+from prefkit.records import Rating
 from prefkit.run import Run
 
 run = Run(sys.argv[1])
@@ -331,7 +380,9 @@ def readers(folder: Path, n_prompts: int) -> list[Check]:
             shutil.rmtree(run)
             checks.append(
                 Check(
-                    f"readers of {format}: {9 * n_prompts * factor:,} records, peak memory", round(peaks[-1], 1), "MB"
+                    f"readers of {format}: {9 * n_prompts * factor:,} records, peak memory",
+                    round(peaks[-1], 1),
+                    "MB",
                 )
             )
         more = round(peaks[1] - peaks[0], 1)

@@ -52,8 +52,11 @@ def generate(folder: Path, n_prompts: int) -> Run:
     run.replace(Prompt, prompts())
     run.replace(Response, (_response(name, policy, rng) for name in names for policy in POLICIES))
     scores = rng.integers(1, 6, (n_prompts * len(POLICIES), len(rubric.principles)))
+    shown = rubric.hash
     ratings = (
-        _rating(rubric, name, response_id(name, policy), scores[row * len(POLICIES) + column].tolist())
+        _rating(
+            shown, rubric.principle_ids, name, response_id(name, policy), scores[row * len(POLICIES) + column].tolist()
+        )
         for row, name in enumerate(names)
         for column, policy in enumerate(POLICIES)
     )
@@ -69,14 +72,14 @@ def _response(prompt: str, policy: str, rng: np.random.Generator) -> Response:
     return Response(id=response_id(prompt, policy), prompt_id=prompt, policy=policy, text=_text(rng, 70))
 
 
-def _rating(rubric, prompt: str, response: str, scores: list[int]) -> Rating:
+def _rating(rubric: str, principles: tuple[str, ...], prompt: str, response: str, scores: list[int]) -> Rating:
     return Rating(
-        id=judgement_id("llm:generated", ["rating", rubric.hash, response]),
+        id=judgement_id("llm:generated", ["rating", rubric, response]),
         annotator="llm:generated",
         prompt_id=prompt,
-        rubric=rubric.hash,
+        rubric=rubric,
         response_id=response,
-        scores=dict(zip(rubric.principle_ids, scores, strict=True)),
+        scores=dict(zip(principles, scores, strict=True)),
     )
 
 

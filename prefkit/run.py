@@ -43,6 +43,7 @@ from prefkit.records import Judgement, Prompt, Response
 from prefkit.rubric import Rubric
 
 Progress = Callable[[int], None]
+PROGRESS_EVERY = 256  # records: a bar that is moved for each would cost as much as reading them
 STEMS: dict[Any, str] = {Prompt: "prompts", Response: "responses", Judgement: "judgements"}
 
 
@@ -326,13 +327,18 @@ def read_records(path: Path, record: Any, progress: Progress | None = None) -> I
         RecordError: a line is not such a record.
     """
     decoder = msgspec.json.Decoder(record)
+    read = 0
     for number, line in read_lines(path):
-        if progress:
-            progress(len(line))
+        read += len(line)
+        if progress and number % PROGRESS_EVERY == 0:
+            progress(read)
+            read = 0
         try:
             yield decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise not_a_record(f"{path.name}:{number}", error, record) from None
+    if progress:
+        progress(read)
 
 
 def read_parquet_records(path: Path, record: Any) -> Iterator[Any]:

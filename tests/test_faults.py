@@ -316,17 +316,20 @@ def test_killed_in_the_middle_of_a_write_it_is_finished_by_the_same_command(
 
 
 def limits(undisturbed: Undisturbed, name: str) -> list[int]:
-    """Sizes at which the files that the command writes are half done; one that is appended to, also but for the last
-    newline."""
+    """Sizes at which the files that the command writes are half done; the largest, and one that is appended to, also
+    all but for the last byte."""
     before, after = contents(undisturbed.before[name]), undisturbed.after[name]
-    sizes = set[int]()
-    for path, written in after.items():
-        old = before.get(path) or b""
-        if written and written.startswith(old) and path in ("responses.jsonl", "judgements.jsonl"):
-            sizes |= {(len(old) + len(written)) // 2, len(written) - 1} if written != old else set()
-        elif written and written != old:
-            sizes.add(len(written) // 2)
-    return sorted(sizes)
+    written = {path: text for path, text in after.items() if text and text != before.get(path)}
+    starts = {
+        path: len(before.get(path) or b"") if is_appended(path, before, text) else 0 for path, text in written.items()
+    }
+    half = {(starts[path] + len(text)) // 2 for path, text in written.items()}
+    whole = {len(text) for path, text in written.items() if starts[path]} | {max(map(len, written.values()))}
+    return sorted(half | {size - 1 for size in whole})
+
+
+def is_appended(path: str, before: dict[str, bytes | None], text: bytes) -> bool:
+    return path in ("responses.jsonl", "judgements.jsonl") and text.startswith(before.get(path) or b"")
 
 
 @each_command

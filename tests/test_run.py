@@ -585,6 +585,41 @@ def test_an_import_of_the_same_file_takes_the_place_of_the_earlier_one_on_record
     assert Run(run.path).info.imports == [entry(rows=2), entry(file="b.csv"), entry(kind="responses")]
 
 
+# Stages that are run again when more has come
+
+
+def signed(name: str, policy: str) -> Response:
+    text = f"Take care of yourself. Yours, {name}, LMFT"
+    return msgspec.structs.replace(response(PROMPTS[0], policy), text=text)
+
+
+def test_what_is_scrubbed_later_gets_numbers_that_were_not_given_away_before(tmp_path, prefkit):
+    run = Run.create(tmp_path, RUBRIC)
+    run.replace(Prompt, PROMPTS[:1])
+    for name, policy in (("Bob Sample", "one"), ("Ann Example", "two")):
+        run.append(Response, [msgspec.json.encode(signed(name, policy)) + b"\n"])
+        assert prefkit("scrub", run.path).code == 0
+    first, second = (item.text for item in run.responses())
+    assert first == "Take care of yourself. Yours, [NAME_1], [CREDENTIAL_1]"
+    assert second == "Take care of yourself. Yours, [NAME_2], [CREDENTIAL_2]"
+
+
+def test_the_record_of_scrubbing_counts_what_is_scrubbed_by_now(tmp_path, prefkit):
+    run = Run.create(tmp_path, RUBRIC)
+    run.replace(Prompt, PROMPTS[:2])
+    for name, policy in (("Bob Sample", "one"), ("Ann Example", "two")):
+        run.append(Response, [msgspec.json.encode(signed(name, policy)) + b"\n"])
+        prefkit("scrub", run.path)
+    found = Run(run.path).info.stages["scrub"]
+    assert found["texts"] == {
+        "prompts": 2,
+        "prompts with placeholders": 0,
+        "responses": 2,
+        "responses with placeholders": 2,
+    }
+    assert found["placeholders"] == {"CREDENTIAL": 2, "NAME": 2}
+
+
 # The rubric changes
 
 CLEARER = msgspec.structs.replace(CLEAR, statement="A tired person understands it at once.")

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from prefkit.durable import PART, explained_disk_errors, read_lines
 from prefkit.errors import RecordError, RunError
 from prefkit.records import Choice, Comparison, Judgement, Prompt, Rating, Response, Winner
-from prefkit.run import Run, not_a_record, read_parquet_records
+from prefkit.run import PROGRESS_EVERY, Run, not_a_record, read_parquet_records
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -82,9 +82,12 @@ class Responses:
         self.unknown_prompt = 0
         prompts, policies, offsets = array.array("q"), array.array("q"), array.array("q")
         policy_index: dict[str, int] = {}
-        for offset, line in _lines_with_offsets(self._path):
-            progress(len(line))
-            response = self._decode(line, len(self.ids) + self.unknown_prompt + 1)
+        reported = 0
+        for number, (offset, line) in enumerate(_lines_with_offsets(self._path), 1):
+            if number % PROGRESS_EVERY == 0:
+                progress(offset - reported)
+                reported = offset
+            response = self._decode(line, number)
             prompt = prompt_index.get(response.prompt_id)
             if prompt is None:
                 self.unknown_prompt += 1
@@ -93,6 +96,7 @@ class Responses:
             prompts.append(prompt)
             policies.append(policy_index.setdefault(response.policy, len(policy_index)))
             offsets.append(offset)
+        progress(self._path.stat().st_size - reported)
         order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
         self.ids = [self.ids[place] for place in order]
         self.policies = list(policy_index)
@@ -219,11 +223,11 @@ class _JudgementReader:
             self.counts["ratings under another rubric"] += 1
         else:
             given = rating.scores if len(asked) == len(self.principles) else _only(rating.scores, asked)
-            scores = [given.get(name) for name in self.principles]
+            scores = list(map(given.get, self.principles))
             response, annotator, values = self._rated
             response.append(index)
             annotator.append(self.annotators.setdefault(rating.annotator, len(self.annotators)))
-            values.extend([math.nan if score is None else score for score in scores])
+            values.extend([math.nan if score is None else score for score in scores] if None in scores else scores)  # type: ignore[arg-type]
 
     def _take_comparison(self, comparison: Comparison) -> None:
         self.counts["comparisons"] += 1

@@ -90,6 +90,8 @@ class _Scrubbing:
         if response.text is None:
             return response
         if response.scrubbed:
+            if taken := _placeholders(response.text):
+                self.documents.setdefault(response.prompt_id, Known()).update(taken)
             self._tally("responses", response.text)
             return response
         known = self.documents.setdefault(response.prompt_id, Known())
