@@ -1,8 +1,9 @@
 """Files that survive a crash: replaced whole or not at all, appended a line at a time.
 
 ``replacing`` and ``replacing_folder`` write to ``NAME.part`` and rename it at the end, so that a reader sees the old
-one or the new one. ``append_lines`` adds whole lines and takes them back if the disk fills up. ``Together`` is for
-several files that change as one: an error in the middle leaves all of them as they were.
+one or the new one. ``append_lines`` adds whole lines and takes them back if the disk fills up; an ``Appender`` adds
+answers one by one, as they come. ``Together`` is for several files that change as one: an error in the middle leaves
+all of them as they were.
 
 A killed process leaves ``.part`` files, which ``clear_parts`` removes, and at most one torn line, which
 ``mend_last_line`` removes. A reader (``read_lines``) takes no notice of a torn line: it is not written yet. A last line
@@ -18,7 +19,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import msgspec
 
@@ -269,3 +270,53 @@ def sync_folder(path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+class Appender:
+    """Appends lines one at a time, each in one write, so that a killed process leaves whole lines and at most one torn.
+
+    ``sync`` has the system put what was written on the disk; it is also done at the end.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Nothing is opened yet."""
+        self._path = path
+        self._file: int | None = None
+        self._synced = True
+
+    def __enter__(self) -> Self:
+        with explained_disk_errors(self._path):
+            new = not self._path.exists()
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            if new:
+                sync_folder(self._path.parent)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.sync()
+        if self._file is not None:
+            os.close(self._file)
+
+    def append(self, line: bytes) -> None:
+        """Write a line that ends in a newline.
+
+        Raises:
+            RunError: the disk is full; what was written of the line is taken back.
+        """
+        assert self._file is not None, "an Appender is used in a with block"
+        with explained_disk_errors(self._path):
+            written = 0
+            try:
+                while written < len(line):
+                    written += os.write(self._file, line[written:] if written else line)
+            except OSError:
+                os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+                raise
+        self._synced = False
+
+    def sync(self) -> None:
+        """Have the system put what was written on the disk."""
+        if not self._synced and self._file is not None:
+            self._synced = True
+            with explained_disk_errors(self._path):
+                os.fsync(self._file)

@@ -39,6 +39,17 @@ class Message(Record, frozen=True, kw_only=True):
     content: str
 
 
+class Usage(Record, frozen=True, kw_only=True):
+    """What an answer took: tokens of the prompt (``cached`` of them read from a cache) and of the completion, in
+    ``calls`` calls; ``cost`` in the currency of the price table, None where the model has no price."""
+
+    prompt: int
+    completion: int
+    cached: int = 0
+    calls: int = 1
+    cost: float | None = None
+
+
 class Prompt(Record, frozen=True, kw_only=True):
     """What a response answers.
 
@@ -56,7 +67,10 @@ class Prompt(Record, frozen=True, kw_only=True):
 
 
 class Response(Record, frozen=True, kw_only=True):
-    """One answer by one policy. ``text`` is None where only the judgements about it are known."""
+    """One answer by one policy. ``text`` is None where only the judgements about it are known.
+
+    ``marks`` are findings about the text: ``empty``, ``cut-off``, ``looping``, ``multi-speaker``.
+    """
 
     id: str
     prompt_id: str
@@ -67,13 +81,15 @@ class Response(Record, frozen=True, kw_only=True):
     finish: str | None = None
     keys: tuple[str, ...] = ()
     scrubbed: bool = False
+    marks: tuple[str, ...] = ()
+    usage: Usage | None = None
 
 
 class Judged(Record, frozen=True, kw_only=True):
     """What the three kinds of judgement share.
 
-    ``rubric`` is the content hash of the rubric that was shown, None where nobody knows it. ``failure`` says why a
-    reply could not be read; ``reply`` then keeps it, so that a better parser needs no new question.
+    ``rubric`` is the content hash of the rubric that was shown, None where nobody knows it. ``reply`` is what a model
+    wrote, so that a better parser needs no new question; ``failure`` says why it could not be read.
     """
 
     id: str
@@ -83,6 +99,7 @@ class Judged(Record, frozen=True, kw_only=True):
     sample: int = 0
     failure: str | None = None
     reply: str | None = None
+    usage: Usage | None = None
 
 
 class Rating(Judged, frozen=True, kw_only=True, tag_field="kind", tag="rating"):

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import array
 import math
-import mmap
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.durable import PART, explained_disk_errors, read_lines
+from prefkit.by_prompt import lines_with_offsets, mapped, responses_as_jsonl
 from prefkit.errors import RecordError, RunError
 from prefkit.records import Choice, Comparison, Judgement, Prompt, Rating, Response, Winner
-from prefkit.run import PROGRESS_EVERY, Run, not_a_record, read_parquet_records
+from prefkit.run import PROGRESS_EVERY, Run, not_a_record
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -69,21 +67,14 @@ class Responses:
 
     def __init__(self, run: Run, prompt_index: dict[str, int], progress: Callable[[int], None]) -> None:
         self._decoder = msgspec.json.Decoder(Response)
-        self._path = run.file(Response)
-        if self._path is None:
-            remedy = f"Import some: prefkit import responses {run.path} FILE"
-            raise RunError(run.path, "no responses", "responses to prompts", remedy)
-        self._spool = None
-        if self._path.suffix == ".parquet":
-            self._spool = _as_jsonl(self._path, run.path)
-            self._path = Path(self._spool.name)
+        self._spool, self._path = responses_as_jsonl(run)
         self.ids: list[str] = []
         self.policies: list[str] = []
         self.unknown_prompt = 0
         prompts, policies, offsets = array.array("q"), array.array("q"), array.array("q")
         policy_index: dict[str, int] = {}
         reported = 0
-        for number, (offset, line) in enumerate(_lines_with_offsets(self._path), 1):
+        for number, (offset, line) in enumerate(lines_with_offsets(self._path), 1):
             if number % PROGRESS_EVERY == 0:
                 progress(offset - reported)
                 reported = offset
@@ -103,9 +94,7 @@ class Responses:
         self.prompt = np.asarray(prompts, dtype=np.int64)[order]
         self.policy = np.asarray(policies, dtype=np.int64)[order]
         self._offsets = np.asarray(offsets, dtype=np.int64)[order]
-        with open(self._path, "rb") as file:
-            empty = self._path.stat().st_size == 0
-            self._bytes: Any = b"" if empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._bytes: Any = mapped(self._path)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -119,24 +108,7 @@ class Responses:
         try:
             return self._decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise not_a_record(f"{Path(self._path or '').name}:{number}", error, Response) from None
-
-
-def _lines_with_offsets(path: Path) -> Iterator[tuple[int, bytes]]:
-    offset = 0
-    for _, line in read_lines(path):
-        yield offset, line
-        offset += len(line)
-
-
-def _as_jsonl(path: Path, folder: Path) -> Any:
-    """A Parquet file of responses as temporary JSONL, so that a text can be found by where it stands."""
-    with explained_disk_errors(folder):
-        spool = tempfile.NamedTemporaryFile(dir=folder, prefix="responses-", suffix=PART)  # noqa: SIM115
-        for response in read_parquet_records(path, Response):
-            spool.write(msgspec.json.encode(response) + b"\n")
-        spool.flush()
-    return spool
+            raise not_a_record(f"{self._path.name}:{number}", error, Response) from None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,184 @@
+"""What ``generate`` and ``judge`` share: options, the live line, the report."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+
+if TYPE_CHECKING:
+    from prefkit.models.asking import AskSettings, Questions
+    from prefkit.models.engine import Tally
+    from prefkit.run import Run
+
+_OPTIONS = [
+    click.option(
+        "--concurrency", type=click.IntRange(min=1), default=64, show_default=True, help="Calls at a time, at most."
+    ),
+    click.option(
+        "--timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=120.0,
+        show_default=True,
+        help="Seconds for one call.",
+    ),
+    click.option("--max-retries", type=click.IntRange(min=0), default=8, show_default=True, help="For each question."),
+    click.option(
+        "--patience",
+        type=click.FloatRange(min=0),
+        default=300.0,
+        show_default=True,
+        help="Seconds without any answer until a model is given up.",
+    ),
+    click.option(
+        "--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds after which nothing more is sent."
+    ),
+    click.option(
+        "--max-cost",
+        type=click.FloatRange(min=0),
+        help="Money for the whole run, earlier commands included; needs prices.",
+    ),
+    click.option("--max-tokens", type=click.IntRange(min=0), help="The same in tokens, of prompts and replies."),
+    click.option("--max-calls", type=click.IntRange(min=0), help="The same in calls."),
+    click.option("--estimate", is_flag=True, help="Send nothing; say what it would take."),
+    click.option("--allow-unscrubbed", is_flag=True, help="Send texts that were not scrubbed out of this network."),
+]
+
+
+def asking_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that both commands have."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def ask_settings(models: tuple[str, ...], options: dict[str, Any]) -> AskSettings:
+    """Take the shared options out of ``options``."""
+    from prefkit.models.asking import AskSettings
+    from prefkit.models.engine import Limits
+
+    limits = Limits(
+        concurrency=options.pop("concurrency"),
+        timeout=options.pop("timeout"),
+        retries=options.pop("max_retries"),
+        patience=options.pop("patience"),
+        time_limit=options.pop("time_limit"),
+    )
+    bounds = {name: options.pop(name) for name in ("max_cost", "max_tokens", "max_calls", "allow_unscrubbed")}
+    return AskSettings(models=models, limits=limits, **bounds)
+
+
+def ask_and_report(run: Run, questions: Questions, settings: AskSettings, noun: str) -> None:
+    """Ask, show how it goes, say how it went; exit code 1 where something has no answer yet."""
+    from prefkit.models.asking import FAILURES, ask_run
+
+    with Live(noun) as live:
+        report = ask_run(run, questions, settings, live.show)
+    tally = report.tally
+    file = "responses.jsonl" if noun == "responses" else "judgements.jsonl"
+    click.echo(f"{file}: {tally.answered:,} new {noun}, {tally.from_before:,} from before")
+    click.echo(f"  {_spent(tally)}")
+    for model, notes in report.notes.items():
+        for note in notes:
+            click.echo(f"  {model} {note}")
+    if report.missing <= 0:
+        return
+    for model, reason in tally.stopped.items():
+        click.echo(f"  {model}: not all asked: {reason}", err=True)
+    for failure in report.failures:
+        click.echo(f"  failed: {failure.topic}: {failure.reason} ({failure.attempts} attempts)", err=True)
+    if tally.failed > len(report.failures):
+        click.echo(f"  ... all in {run.path / FAILURES / questions.stage}.jsonl", err=True)
+    words = f"{report.missing:,} of {report.total:,} have no answer ({tally.failed:,} failed)"
+    click.echo(f"Error: {words}. The same command asks these again.", err=True)
+    sys.exit(1)
+
+
+def _spent(tally: Tally) -> str:
+    parts = [f"{tally.calls:,} calls in {tally.seconds:,.1f} s"]
+    if tally.retried:
+        parts[0] += f" ({tally.retried:,} made again)"
+    cached = f" ({tally.cached_tokens:,} cached)" if tally.cached_tokens else ""
+    parts.append(f"{tally.prompt_tokens:,} prompt tokens{cached}, {tally.completion_tokens:,} reply tokens")
+    if tally.cost:
+        parts.append(f"cost {tally.cost:,.4f}")
+    return "; ".join(parts)
+
+
+def print_estimate(run: Run, questions: Questions, settings: AskSettings) -> None:
+    """Say what asking would take, for each model."""
+    from prefkit.cli.progress import Bars
+    from prefkit.models.asking import estimate
+
+    with Bars() as bars:
+        found = estimate(run, questions, settings, bars.open("Counting", None, "questions"))
+    for one in found:
+        low, high = one.tokens
+        cost = "no price known" if one.cost is None else f"cost {one.cost[0]:,.4f} to {one.cost[1]:,.4f}"
+        before = f" ({one.from_before:,} answered before)" if one.from_before else ""
+        click.echo(f"{one.model}: {one.calls:,} calls{before}, {low:,} to {high:,} tokens, {cost}")
+    click.echo("Nothing was sent. Prompts are counted at 3 to 4 bytes a token.")
+
+
+class Live:
+    """One line on a terminal that is renewed a few times a second; elsewhere a plain line a minute."""
+
+    def __init__(self, noun: str) -> None:
+        """Nothing is shown yet."""
+        self._noun = noun
+        self._since = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._due = self._since + (1.0 if self._terminal else 60.0)
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def show(self, tally: Tally, total: int) -> None:
+        """Show a tally, if it is time to."""
+        now = time.monotonic()
+        if now < self._due:
+            return
+        self._due = now + (0.25 if self._terminal else 60.0)
+        line = progress_line(tally, total, now - self._since, self._noun)
+        if self._terminal:
+            import shutil
+
+            width = shutil.get_terminal_size().columns
+            sys.stderr.write(f"\r\x1b[K{line[: width - 1]}")
+            self._shown = True
+        else:
+            sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+
+def progress_line(tally: Tally, total: int, seconds: float, noun: str) -> str:
+    """How it goes, in a line: done, rate, in flight, tokens, cost, failures, time left."""
+    done = tally.from_before + tally.answered
+    rate = tally.answered / seconds if seconds > 0 else 0.0
+    parts = [f"{done:,}/{total:,} {noun}", f"{rate:,.1f}/s", f"{tally.in_flight:,} in flight"]
+    tokens = tally.prompt_tokens + tally.completion_tokens
+    if tokens:
+        parts.append(f"{tokens / 1e6:,.2f}M tokens" if tokens >= 1e6 else f"{tokens / 1e3:,.1f}k tokens")
+    if tally.cost:
+        parts.append(f"cost {tally.cost:,.2f}")
+    if tally.retried or tally.failed:
+        parts.append(f"{tally.retried:,} retried, {tally.failed:,} failed")
+    left = total - done - tally.failed
+    if rate > 0 and left > 0:
+        parts.append(f"{_duration(left / rate)} left")
+    return " · ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,75 @@
+"""``prefkit judge``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from prefkit.cli.asking import asking_options
+from prefkit.cli.runs import RUN
+
+
+@click.command()
+@RUN
+@click.option(
+    "--judge",
+    "judges",
+    multiple=True,
+    required=True,
+    metavar="MODEL",
+    help="provider/model, or a name in models.yaml; may be repeated.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["rate", "compare", "choose"]),
+    default="rate",
+    show_default=True,
+    help="Score each response, say which of two is better (asked in both orders), or pick the best of all.",
+)
+@click.option("--per-principle", is_flag=True, help="rate: one question for each principle.")
+@click.option("--overall-only", is_flag=True, help="compare: no verdict for each principle.")
+@click.option("--reason", is_flag=True, help="Ask for a short reason before the scores.")
+@click.option("--expected", is_flag=True, help="Scores as expected values over the logprobs of the score's token.")
+@click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True, help="Answers to each question.")
+@click.option("--temperature", type=click.FloatRange(min=0), help="[default: 0, or 1 with several samples]")
+@click.option("--reply-tokens", type=click.IntRange(min=1), default=1024, show_default=True, help="Bound on a reply.")
+@click.option("--seed", type=int, help="Sent with each call, and used where pairs are drawn.")
+@click.option("--policy", "policies", multiple=True, help="Judge responses of this policy only; may be repeated.")
+@click.option("--baseline", metavar="POLICY", help="compare: each policy with this one.  [default: all with all]")
+@click.option("--pairs-per-prompt", type=click.IntRange(min=1), help="compare: so many, drawn at random.")
+@click.option("--prompts", type=click.IntRange(min=1), help="Only the first so many prompts.")
+@asking_options
+def judge(run: Path, judges: tuple[str, ...], estimate: bool, **options: Any) -> None:
+    """Ask judge models about the responses of RUN.
+
+    \b
+        prefkit judge runs/first --judge openai/gpt-4o --estimate
+        prefkit judge runs/first --judge openai/gpt-4o --max-cost 20
+        prefkit judge runs/first --judge ollama/llama3.2 --mode compare --baseline gpt-4
+    """
+    from prefkit.cli.asking import ask_and_report, ask_settings, print_estimate
+    from prefkit.judging.settings import JudgeSettings
+    from prefkit.judging.stage import JudgeQuestions
+    from prefkit.run import Run
+
+    for option, mode in (
+        ("per_principle", "rate"),
+        ("overall_only", "compare"),
+        ("baseline", "compare"),
+        ("pairs_per_prompt", "compare"),
+    ):
+        if options[option] and options["mode"] != mode:
+            raise click.UsageError(f"--{option.replace('_', '-')} goes with --mode {mode}.")
+    if options["expected"] and options["mode"] == "choose":
+        raise click.UsageError("--expected goes with --mode rate or compare.")
+    settings = ask_settings(judges, options)
+    opened = Run(run)
+    questions = JudgeQuestions(opened, JudgeSettings(**options))
+    if estimate:
+        print_estimate(opened, questions, settings)
+        return
+    if questions.without_text:
+        click.echo(f"passed over: {questions.without_text:,} responses without a text")
+    ask_and_report(opened, questions, settings, "judgements")

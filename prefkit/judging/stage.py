@@ -1,0 +1,273 @@
+"""Judges rate, compare or choose among a run's responses.
+
+Reads   prompts, responses, and the judgements that are there
+Writes  judgements.jsonl, a Rating, Comparison or Choice as each reply comes
+
+A comparison is asked in both orders, a choice in an order drawn for each prompt and sample. A reply that cannot be read
+gets one question to repair it; if that does not help it is kept, with no score, the reason and its words. Excluded
+prompts are passed over, and responses without a text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from prefkit.by_prompt import ByPrompt
+from prefkit.judging.expected import expected_ratings, preference_for_b
+from prefkit.judging.parsing import read_choice, read_comparison, read_rating
+from prefkit.judging.questions import Form
+from prefkit.judging.settings import JudgeSettings
+from prefkit.models.asking import Held
+from prefkit.models.chat import Model, Reply, Request, Sampling, Task
+from prefkit.records import (
+    Choice,
+    Comparison,
+    Judgement,
+    Message,
+    Prompt,
+    Rating,
+    Response,
+    Usage,
+    digest,
+    judgement_id,
+)
+from prefkit.rubric import Principle
+from prefkit.run import Run
+
+TOP_LOGPROBS = 20
+
+
+class JudgeQuestions:
+    """All questions to a judge about a run.
+
+    Raises:
+        RunError: there is nothing to judge.
+    """
+
+    stage = "judge"
+    record = Judgement
+
+    def __init__(self, run: Run, settings: JudgeSettings) -> None:
+        self._run = run
+        self._settings = settings
+        self._rubric_hash = run.rubric.hash
+        self.without_text = 0
+        self.unscrubbed = 0
+        self._excluded = self._look_at_prompts()
+        self._cases = ByPrompt(run, self._wanted, lambda prompt: prompt.excluded is None)
+        self._forms: dict[int, list[Form]] = {}
+
+    def _look_at_prompts(self) -> frozenset[str]:
+        excluded = []
+        for prompt in self._run.prompts():
+            if prompt.excluded is not None:
+                excluded.append(prompt.id)
+            else:
+                self.unscrubbed += not prompt.scrubbed
+        return frozenset(excluded)
+
+    def _wanted(self, response: Response) -> bool:
+        wanted = {*self._settings.policies, self._settings.baseline} if self._settings.policies else None
+        if response.prompt_id in self._excluded or (wanted is not None and response.policy not in wanted):
+            return False
+        if response.text is None or not response.text.strip():
+            self.without_text += 1
+            return False
+        self.unscrubbed += not response.scrubbed
+        return True
+
+    def forms(self, shown: int) -> list[Form]:
+        """The forms of the questions about a case of ``shown`` responses."""
+        if shown not in self._forms:
+            rubric, settings = self._run.rubric, self._settings
+            self._forms[shown] = [
+                Form(
+                    rubric=rubric,
+                    mode=settings.mode,
+                    asked=asked,
+                    reason=settings.reason,
+                    overall_only=settings.overall_only,
+                    count=shown if settings.mode == "choose" else 2,
+                )
+                for asked in ([(name,) for name in rubric.principle_ids] if settings.per_principle else [()])
+            ]
+        return self._forms[shown]
+
+    @property
+    def per_prompt(self) -> Iterator[tuple[Prompt, int]]:
+        """The prompts that are asked about, with how many responses they have."""
+        needed = 1 if self._settings.mode == "rate" else 2
+        found = ((prompt, count) for prompt, count in self._cases.counts() if count >= needed)
+        return itertools.islice(found, self._settings.prompts)
+
+    def total(self, model: Model) -> int:
+        """How many questions there are for a judge."""
+        questions = len(self._run.rubric.principles) if self._settings.per_principle else 1
+        each = questions * self._settings.samples
+        if self._settings.mode == "compare" and self._settings.baseline is not None:
+            return each * sum(1 for _, case in self._shown() for _ in case)
+        return each * sum(self._shown_of(count) for _, count in self.per_prompt)
+
+    def _shown_of(self, count: int) -> int:
+        if self._settings.mode == "rate":
+            return count
+        if self._settings.mode == "choose":
+            return 1
+        pairs = count * (count - 1) // 2
+        return 2 * min(pairs, self._settings.pairs_per_prompt or pairs)
+
+    def _shown(self) -> Iterator[tuple[Prompt, list[tuple[Response, ...]]]]:
+        """For each prompt the responses to show, in the order to show them."""
+        settings = self._settings
+        needed = 1 if settings.mode == "rate" else 2
+        enough = ((prompt, responses) for prompt, responses in self._cases if len(responses) >= needed)
+        for prompt, responses in itertools.islice(enough, settings.prompts):
+            if settings.mode == "rate":
+                yield prompt, [(response,) for response in responses]
+            elif settings.mode == "choose":
+                yield prompt, [tuple(responses)]
+            else:
+                pairs = list(itertools.combinations(responses, 2))
+                if settings.baseline is not None:
+                    pairs = [pair for pair in pairs if sum(one.policy == settings.baseline for one in pair) == 1]
+                if settings.pairs_per_prompt is not None and len(pairs) > settings.pairs_per_prompt:
+                    drawn = random.Random(digest(prompt.id, settings.seed)).sample(pairs, settings.pairs_per_prompt)
+                    pairs = [pair for pair in pairs if pair in drawn]
+                yield prompt, [shown for a, b in pairs for shown in ((a, b), (b, a))]
+
+    def tasks(self, model: Model, held: Held) -> Iterator[Task | None]:
+        """The questions to a judge, prompt by prompt; None for one that the run holds an answer to."""
+        annotator, settings = f"llm:{model.name}", self._settings
+        samplings = [settings.sampling(model.sampling, sample) for sample in range(settings.samples)]
+        drawn = [msgspec.to_builtins(sampling) for sampling in samplings]
+        for prompt, shown in self._shown():
+            said = [(message.role, message.content) for message in prompt.messages]
+            for responses in shown:
+                for sample, sampling in enumerate(samplings):
+                    if settings.mode == "choose":
+                        responses = _shuffled(responses, prompt.id, annotator, sample)
+                    texts = [(response.id, response.text) for response in responses]
+                    for form in self.forms(len(responses)):
+                        question = (form.digest, drawn[sample], settings.expected, said, texts)
+                        name = judgement_id(annotator, question, sample)
+                        if name in held:
+                            yield None
+                        else:
+                            asked = _Asked(name, annotator, self._rubric_hash, prompt, responses, sample)
+                            yield JudgeTask(asked, form, sampling, expected=settings.expected)
+
+    def facts(self) -> dict[str, Any]:
+        """The settings, for ``run.json``."""
+        forms = {str(shown): [form.digest for form in forms] for shown, forms in sorted(self._forms.items())}
+        return {"settings": asdict(self._settings), "rubric": self._rubric_hash, "forms": forms}
+
+
+def _shuffled(responses: tuple[Response, ...], *drawn_by: object) -> tuple[Response, ...]:
+    order = sorted(responses, key=lambda response: response.id)
+    random.Random(digest("order", *drawn_by)).shuffle(order)
+    return tuple(order)
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """What all three kinds of judgement say about their question."""
+
+    id: str
+    annotator: str
+    rubric: str
+    prompt: Prompt
+    responses: tuple[Response, ...]
+    sample: int
+
+    def common(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "annotator": self.annotator,
+            "prompt_id": self.prompt.id,
+            "rubric": self.rubric,
+            "sample": self.sample,
+        }
+
+
+class JudgeTask:
+    """One question to a judge: asked, repaired once if need be, read."""
+
+    __slots__ = ("_asked", "_expected", "_form", "_messages", "_repaired", "_sampling", "id")
+
+    def __init__(self, asked: _Asked, form: Form, sampling: Sampling, *, expected: bool) -> None:
+        self.id = asked.id
+        self._asked = asked
+        self._form = form
+        self._sampling = sampling
+        self._expected = expected
+        self._messages: tuple[Message, ...] = ()
+        self._repaired = False
+
+    @property
+    def topic(self) -> str:
+        """What the question is about, by ids."""
+        shown = ", ".join(response.id for response in self._asked.responses)
+        return f"{self._form.mode} {shown} by {self._asked.annotator}"
+
+    def request(self) -> Request:
+        """The question."""
+        texts = [response.text or "" for response in self._asked.responses]
+        self._messages = self._form.messages(self._asked.prompt.messages, texts)
+        return self._as_request()
+
+    def _as_request(self) -> Request:
+        top = TOP_LOGPROBS if self._expected else 0
+        return Request(self._messages, self._sampling, self._form.schema, top)
+
+    def receive(self, reply: Reply, usage: Usage | None) -> bytes | Request:
+        """The judgement, or the question to repair a reply that cannot be read."""
+        judgement = read_judgement(self._asked, self._form, reply, usage, expected=self._expected)
+        if judgement.failure is not None and not self._repaired:
+            self._repaired = True
+            self._messages = (*self._messages, *self._form.repair(reply.text, judgement.failure))
+            return self._as_request()
+        return msgspec.json.encode(judgement) + b"\n"
+
+
+def read_judgement(asked: _Asked, form: Form, reply: Reply, usage: Usage | None, *, expected: bool) -> Judgement:
+    """The judgement in a reply; without a score, and with a reason, where it cannot be read."""
+    common = {**asked.common(), "reply": reply.text, "usage": usage}
+    if form.mode == "rate":
+        rating = read_rating(reply.text, form.principles)
+        scores, failure = rating.scores, rating.failure
+        if expected and failure is None:
+            scores, failure = _expected_scores(reply, form.principles)
+        return Rating(**common, failure=failure, response_id=asked.responses[0].id, scores=scores)
+    if form.mode == "choose":
+        choice = read_choice(reply.text, len(asked.responses))
+        shown = tuple(response.id for response in asked.responses)
+        return Choice(**common, failure=choice.failure, responses=shown, best=choice.best)
+    verdict = read_comparison(reply.text, () if form.overall_only else form.principles)
+    failure, preference = verdict.failure, None
+    if expected and failure is None:
+        preference = preference_for_b(reply.tokens or ())
+        failure = None if preference is not None else NO_LOGPROBS
+    a, b = (response.id for response in asked.responses)
+    return Comparison(
+        **common,
+        failure=failure,
+        a=a,
+        b=b,
+        winner=verdict.winner,
+        principles=verdict.principles,
+        preference=preference,
+    )
+
+
+NO_LOGPROBS = "no logprobs of the score"
+
+
+def _expected_scores(reply: Reply, principles: Sequence[Principle]) -> tuple[dict[str, Any], str | None]:
+    scores = expected_ratings(reply.tokens or (), principles)
+    missing = [name for name, score in scores.items() if score is None]
+    return scores, f"{NO_LOGPROBS}: {', '.join(missing)}" if missing else None

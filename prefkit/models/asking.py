@@ -1,0 +1,402 @@
+"""The part that generating and judging share: from a run and its questions to records in the run's file.
+
+Reads   the file of the records that are made, for what is answered already and what it cost
+Writes  the same file, a line as each answer comes; failures/STAGE.jsonl, what got no answer in the last round and why
+
+There is no other state: the id of a record is known before its question is asked, so a round that is started again
+asks what the file does not hold. What was in flight when a process was killed is asked again, and nothing else.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import contextlib
+import signal
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+import msgspec
+
+from prefkit.durable import Appender, explained_disk_errors, read_lines
+from prefkit.errors import RunError
+from prefkit.models.budget import Budget
+from prefkit.models.catalogue import Catalogue, ModelEntry
+from prefkit.models.chat import Model, Task
+from prefkit.models.engine import Engine, Failure, Lane, Limits, Tally
+from prefkit.models.opening import opened
+from prefkit.records import Judgement, Response, Usage
+from prefkit.run import Run, not_a_record
+
+TICK = 0.25
+"""Seconds between two looks at the tally."""
+FAILURES = "failures"
+
+
+class Questions(Protocol):
+    """What a stage asks of each of its models."""
+
+    stage: str
+    record: Any
+    unscrubbed: int
+    """How many of the texts that are sent were not scrubbed."""
+
+    def total(self, model: Model) -> int:
+        """How many tasks there are for a model, those done before included."""
+        ...
+
+    def tasks(self, model: Model, held: Held) -> Iterator[Task | None]:
+        """The tasks for a model; None for one whose record the run holds."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """The settings, for ``run.json``."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskSettings:
+    """How it is asked; bounds are for the run folder as a whole, what earlier commands used included."""
+
+    models: tuple[str, ...]
+    limits: Limits = field(default_factory=Limits)
+    max_calls: int | None = None
+    max_tokens: int | None = None
+    max_cost: float | None = None
+    allow_unscrubbed: bool = False
+
+
+@dataclass
+class AskReport:
+    """How a round went."""
+
+    tally: Tally
+    total: int
+    failures: list[Failure] = field(default_factory=list)
+    """The first of them; all are in ``failures/STAGE.jsonl``."""
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    """Model -> what its endpoints did not take."""
+
+    @property
+    def missing(self) -> int:
+        """How many tasks have no record yet."""
+        return self.total - self.tally.from_before - self.tally.answered
+
+
+Watch = Callable[[Tally, int], None]
+
+
+class Held:
+    """The ids that a file of records holds, in eight bytes each, and what their answers used."""
+
+    def __init__(self, ids: Sequence[str] = ()) -> None:
+        self._ids = array.array("q", sorted(map(hash, ids)))
+        self.usage = Usage(prompt=0, completion=0, calls=0, cost=0.0)
+
+    @classmethod
+    def of(cls, run: Run, record: Any) -> Held:
+        """Read the file of a type of record.
+
+        Raises:
+            RecordError: a line has no id.
+        """
+        held = cls()
+        hashes, prompt, completion, calls, cost = array.array("q"), 0, 0, 0, 0.0
+        for one in _stored(run, record):
+            hashes.append(hash(one.id))
+            if one.usage is not None:
+                prompt += one.usage.prompt
+                completion += one.usage.completion
+                calls += one.usage.calls
+                cost += one.usage.cost or 0.0
+        held._ids = _sorted(hashes)
+        held.usage = Usage(prompt=prompt, completion=completion, calls=calls, cost=cost)
+        return held
+
+    def __contains__(self, name: str) -> bool:
+        key = hash(name)
+        place = bisect_left(self._ids, key)
+        return place < len(self._ids) and self._ids[place] == key
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+def _sorted(hashes: array.array[int]) -> array.array[int]:
+    import numpy as np
+
+    np.frombuffer(hashes, dtype=np.int64).sort() if hashes else None
+    return hashes
+
+
+class _Stored(msgspec.Struct):
+    id: str
+    usage: Usage | None = None
+
+
+def _stored(run: Run, record: Any) -> Iterator[_Stored]:
+    path = run.file(record)
+    if path is None:
+        return
+    if path.suffix == ".parquet":
+        remedy = "Convert it to JSONL; answers are appended to it one by one."
+        raise RunError(path, "Parquet, which is only read", "a JSONL file", remedy)
+    decoder = msgspec.json.Decoder(_Stored)
+    for number, line in read_lines(path):
+        try:
+            yield decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise not_a_record(f"{path.name}:{number}", error, record) from None
+
+
+def ask_run(run: Run, questions: Questions, settings: AskSettings, watch: Watch) -> AskReport:
+    """Ask what the run does not hold yet, and append each answer to it.
+
+    Args:
+        run: the run.
+        questions: what is asked.
+        settings: of whom, and how.
+        watch: called a few times a second with the tally and the total.
+
+    Raises:
+        PrefkitError: a model cannot be reached at all, texts are not scrubbed, or an answer could not be written.
+    """
+    entries = known_models(run, settings.models)
+    refuse_unscrubbed(run, questions, entries, settings)
+    with run.writing(questions.stage):
+        held = Held.of(run, questions.record)
+        budget = _budget(run, questions, held, entries, settings)
+        path = run.path / f"{'responses' if questions.record is Response else 'judgements'}.jsonl"
+        with _Failures(run, questions.stage) as failures, Appender(path) as file:
+            round_ = _Round(entries, questions, held, settings, budget, file, failures, watch)
+            report = _in_event_loop(round_)
+        report.failures = failures.first
+        _record(run, questions, entries, report)
+    return report
+
+
+def known_models(run: Run, names: Sequence[str]) -> list[ModelEntry]:
+    """The entries of models by name.
+
+    Raises:
+        PrefkitError: a name is not known, or stands twice.
+    """
+    catalogue = Catalogue.load(run.path)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise RunError("models", f"{twice[0]} twice", "each model once", "Leave one of them out.")
+    return [catalogue.entry(name) for name in names]
+
+
+def refuse_unscrubbed(run: Run, questions: Questions, entries: Sequence[ModelEntry], settings: AskSettings) -> None:
+    """Let no text that was not scrubbed leave this machine or its private network.
+
+    Raises:
+        RunError: it would.
+    """
+    away = [entry.name for entry in entries if not entry.local]
+    if questions.unscrubbed and away and not settings.allow_unscrubbed:
+        found = f"{questions.unscrubbed:,} texts that were not scrubbed, for {away[0]}, which is not on this machine"
+        remedy = f"Run `prefkit scrub {run.path}` first, or say --allow-unscrubbed if nobody can be named in them."
+        raise RunError(run.path, found, "scrubbed texts", remedy)
+
+
+def _budget(run: Run, questions: Questions, held: Held, entries: Sequence[ModelEntry], settings: AskSettings) -> Budget:
+    budget = Budget(settings.max_calls, settings.max_tokens, settings.max_cost)
+    if settings.max_cost is not None:
+        for entry in entries:
+            if entry.price is None:
+                remedy = "Give it a price in models.yaml (`prefkit models init` writes one to fill in)."
+                raise RunError("--max-cost", f"no price for {entry.name}", "a price for every model", remedy)
+    if budget.bounded:
+        other = Judgement if questions.record is Response else Response
+        for usage in (held.usage, Held.of(run, other).usage if run.file(other) else None):
+            if usage is not None:
+                budget.calls += usage.calls
+                budget.tokens += usage.prompt + usage.completion
+                budget.cost += usage.cost or 0.0
+    return budget
+
+
+class _Failures:
+    """``failures/STAGE.jsonl``: written as they come; absent when there are none."""
+
+    def __init__(self, run: Run, stage: str) -> None:
+        self.first: list[Failure] = []
+        self._run = run
+        self._path = run.path / FAILURES / f"{stage}.jsonl"
+        self._stack = contextlib.ExitStack()
+        self._file: Appender | None = None
+
+    def __enter__(self) -> Self:
+        self._run.remove(f"{FAILURES}/{self._path.name}")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def add(self, failure: Failure) -> None:
+        if self._file is None:
+            with explained_disk_errors(self._path):
+                self._path.parent.mkdir(exist_ok=True)
+            self._file = self._stack.enter_context(Appender(self._path))
+        if len(self.first) < 5:
+            self.first.append(failure)
+        self._file.append(msgspec.json.encode(failure) + b"\n")
+
+
+@dataclass
+class _Round:
+    entries: Sequence[ModelEntry]
+    questions: Questions
+    held: Held
+    settings: AskSettings
+    budget: Budget
+    file: Appender
+    failures: _Failures
+    watch: Watch
+
+    async def go(self) -> AskReport:
+        limits = self.settings.limits
+        async with opened(self.entries, timeout=limits.timeout, concurrency=limits.concurrency) as models:
+            lanes = [Lane(model, self.questions.tasks(model, self.held)) for model in models]
+            total = sum(self.questions.total(model) for model in models)
+            engine = Engine(lanes, self.file.append, self.failures.add, limits, self.budget)
+            watching = asyncio.create_task(self._look(engine.tally, total))
+            try:
+                with _interruptible(engine):
+                    tally = await engine.run()
+            finally:
+                watching.cancel()
+                self.watch(engine.tally, total)
+            notes = {
+                model.name: sorted({note for endpoint in model.endpoints for note in endpoint.notes.values()})
+                for model in models
+            }
+        return AskReport(tally, total, notes={name: found for name, found in notes.items() if found})
+
+    async def _look(self, tally: Tally, total: int) -> None:
+        loop, ticks = asyncio.get_running_loop(), 0
+        while True:
+            await asyncio.sleep(TICK)
+            self.watch(tally, total)
+            ticks += 1
+            if ticks % 8 == 0:
+                await loop.run_in_executor(None, self.file.sync)
+
+
+@contextlib.contextmanager
+def _interruptible(engine: Engine) -> Iterator[None]:
+    """Ctrl-C once: nothing more is sent, what is in flight is waited for. Twice: that is left, too."""
+    loop, pressed = asyncio.get_running_loop(), 0
+
+    def press() -> None:
+        nonlocal pressed
+        pressed += 1
+        engine.stop("stopped") if pressed == 1 else engine.abandon()
+
+    taken = []
+    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
+        for one in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(one, press)
+            taken.append(one)
+    try:
+        yield
+    finally:
+        for one in taken:
+            loop.remove_signal_handler(one)
+
+
+def _in_event_loop(round_: _Round) -> AskReport:
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(round_.go())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop's where there is one; it is not made for Windows."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _record(run: Run, questions: Questions, entries: Sequence[ModelEntry], report: AskReport) -> None:
+    facts = questions.facts()
+    facts["models"] = {entry.name: entry.facts() for entry in entries}
+    facts["answered"] = report.tally.from_before + report.tally.answered
+    facts["missing"] = report.missing
+    run.record_stage(questions.stage, **facts)
+
+
+# What it would take
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the questions of a model that are not answered yet would take.
+
+    ``prompt_bytes`` are exact; tokens and cost are (low, high): four to three bytes a token for the prompt, and for the
+    reply what this model's replies in the run took on average, or a third of their bound to all of it.
+    """
+
+    model: str
+    calls: int
+    from_before: int
+    prompt_bytes: int
+    tokens: tuple[int, int]
+    cost: tuple[float, float] | None
+
+
+def estimate(run: Run, questions: Questions, settings: AskSettings, progress: Callable[[int], None]) -> list[Estimate]:
+    """What it would take to ask; nothing is sent.
+
+    Raises:
+        PrefkitError: a name is not known.
+    """
+    held = Held.of(run, questions.record)
+    found = []
+    for entry in known_models(run, settings.models):
+        model = entry.as_model()
+        calls = before = size = bound = 0
+        for task in questions.tasks(model, held):
+            progress(1)
+            if task is None:
+                before += 1
+                continue
+            request = task.request()
+            calls += 1
+            size += sum(len(message.content.encode()) for message in request.messages)
+            bound += request.sampling.max_tokens or 0
+        mean = _mean_reply(run, questions.record, entry.name)
+        reply = (bound // 3, bound) if mean is None else (round(calls * mean), round(calls * mean))
+        prompt = (size // 4, size // 3)
+        cost = None
+        if entry.price is not None:
+            low, high = (entry.price.of(Usage(prompt=prompt[side], completion=reply[side])) for side in (0, 1))
+            cost = (low, high)
+        found.append(Estimate(entry.name, calls, before, size, (prompt[0] + reply[0], prompt[1] + reply[1]), cost))
+    return found
+
+
+class _Replied(msgspec.Struct):
+    annotator: str = ""
+    policy: str = ""
+    usage: Usage | None = None
+
+
+def _mean_reply(run: Run, record: Any, name: str) -> float | None:
+    """Mean tokens of a reply of a model in the run; None where there is none yet."""
+    path, decoder = run.file(record), msgspec.json.Decoder(_Replied)
+    if path is None:
+        return None
+    count = tokens = 0
+    for _, line in read_lines(path):
+        one = decoder.decode(line)
+        if one.usage is not None and name in (one.policy, one.annotator.removeprefix("llm:")):
+            count += one.usage.calls
+            tokens += one.usage.completion
+    return tokens / count if count else None

@@ -1,0 +1,308 @@
+"""One attempt at an OpenAI-compatible ``/chat/completions``, as vLLM, Ollama, llama.cpp, SGLang and vendors serve it.
+
+What an endpoint does not take (a JSON schema, ``temperature``, a system role, ...) is left out from its first refusal
+on, and stands in ``notes``; any other refusal is a CallFailed that says whether another try makes sense. The key is in
+the header of the call and nowhere else: what a server says is searched for it before it becomes an error.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from prefkit.models.chat import CallFailed, Reply, Request, Token
+from prefkit.records import Message, Usage
+
+CONNECT_SECONDS = 15.0
+SAID = 200
+"""Characters of a server's own words that an error repeats."""
+
+_AGAIN = {408, 409, 425, 429}
+_HOPELESS = {401, 402, 403, 404, 405}
+_CROWDED = {429, 503, 529}
+
+
+class HttpEndpoint:
+    """An endpoint that speaks the protocol.
+
+    Args:
+        session: whose connections are used.
+        base_url: with its ``/v1``; ``/chat/completions`` is added.
+        model: what the endpoint calls the model.
+        key: for the Authorization header.
+        timeout: seconds for a whole call.
+        most: calls at a time, None for no limit of its own.
+        system_role: False for chat templates without a system role: its text then opens the first user message.
+        extra: further fields of the body.
+        headers: further headers.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        model: str,
+        *,
+        key: str | None = None,
+        timeout: float = 120.0,
+        most: int | None = None,
+        system_role: bool = True,
+        extra: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.most = most
+        self.notes: dict[str, str] = {}
+        self._session = session
+        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._model = model
+        self._secrets = [secret for secret in (key, *(headers or {}).values()) if secret and len(secret) >= 4]
+        self._headers = {
+            "Content-Type": "application/json",
+            **({"Authorization": f"Bearer {key}"} if key else {}),
+            **(headers or {}),
+        }
+        self._seconds = timeout
+        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(CONNECT_SECONDS, timeout))
+        self._extra = dict(extra or {})
+        self._refused: set[str] = set() if system_role else {"system"}
+
+    async def ask(self, request: Request) -> Reply:
+        """Make one attempt; a call that the endpoint refuses for one of its fields is made again without it.
+
+        Raises:
+            CallFailed: there is no usable answer.
+        """
+        while True:
+            body = self._body(request)
+            status, headers, raw = await self._post(msgspec.json.encode(body))
+            if status == 200:
+                return _read(raw)
+            said = self._redacted(_message(raw))
+            field = _refused_field(said, body) if status in (400, 422, 500) else None
+            if field is None or field in self._refused:
+                raise _refusal(status, headers, said)
+            self._refused.add(field)
+            self.notes[field] = _NOTES[field]
+
+    async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        try:
+            async with self._session.post(
+                self._url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
+            ) as answer:
+                return answer.status, answer.headers, await answer.read()
+        except TimeoutError:
+            raise CallFailed(f"no answer within {self._seconds:g} s", again=True, maybe_paid=True) from None
+        except aiohttp.InvalidURL:
+            raise CallFailed("the endpoint's URL is not one", hopeless=True) from None
+        except aiohttp.ClientConnectorError as error:
+            said = os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
+            reason = f"cannot connect to {error.host}:{error.port}: {said.lower()}"
+            raise CallFailed(reason, again=True, unreachable=True) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            words = self._redacted(" ".join(str(error).split()))[:SAID]
+            reason = f"broken connection: {type(error).__name__} {words}".rstrip()
+            raise CallFailed(reason, again=True, maybe_paid=True) from None
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        refused = self._refused
+        messages = _folded(request.messages) if "system" in refused else request.messages
+        body: dict[str, Any] = {"model": self._model, "messages": messages, **self._extra}
+        for name, value in msgspec.structs.asdict(request.sampling).items():
+            if value is not None and value != () and name not in refused:
+                body["max_completion_tokens" if name == "max_tokens" and "long name" in refused else name] = value
+        if request.schema is not None and "json_object" not in refused:
+            form = {"name": "reply", "schema": request.schema, "strict": True}
+            plain = "json_schema" in refused
+            body["response_format"] = {"type": "json_object"} if plain else {"type": "json_schema", "json_schema": form}
+        if request.top_logprobs and "logprobs" not in refused:
+            body["logprobs"] = True
+            body["top_logprobs"] = request.top_logprobs
+        return body
+
+    def _redacted(self, words: str) -> str:
+        for secret in self._secrets:
+            words = words.replace(secret, "[key]")
+        return words
+
+
+_NOTES = {
+    "json_schema": "takes no JSON schema; asked for a JSON object",
+    "json_object": "takes no response format; asked in words only",
+    "long name": "wants max_completion_tokens",
+    "system": "takes no system role; its text opens the user's message",
+    "logprobs": "gives no logprobs",
+    "temperature": "takes no temperature; its own is used",
+    "top_p": "takes no top_p; its own is used",
+    "seed": "takes no seed",
+    "stop": "takes no stop words",
+    "frequency_penalty": "takes no frequency_penalty",
+    "presence_penalty": "takes no presence_penalty",
+    "max_tokens": "takes no bound on the reply's length",
+}
+
+
+_FORMAT_WORDS = ("response_format", "response format", "json_schema", "json schema", "json_object", "grammar")
+_NOT_TAKEN = ("support", "unknown", "unrecognized", "unexpected", "not permitted", "not allowed", "alternate", "remove")
+
+
+def _refused_field(said: str, body: Mapping[str, Any]) -> str | None:
+    """Which field of a body a refusal is about, as far as its words tell."""
+    words = said.lower()
+    if "response_format" in body and any(word in words for word in _FORMAT_WORDS):
+        return "json_schema" if body["response_format"]["type"] == "json_schema" else "json_object"
+    if not any(word in words for word in _NOT_TAKEN):
+        return None
+    if "max_tokens" in body and "max_completion_tokens" in words and "too large" not in words:
+        return "long name"
+    if "logprobs" in body and "logprobs" in words:
+        return "logprobs"
+    if "system role" in words or "role 'system'" in words or "roles must alternate" in words:
+        return "system" if any(message.role == "system" for message in body["messages"]) else None
+    named = (name for name in ("temperature", "top_p", "seed", "stop", "frequency_penalty", "presence_penalty"))
+    return next((name for name in named if name in body and name in words), None)
+
+
+def _refusal(status: int, headers: Mapping[str, str], said: str) -> CallFailed:
+    after = _retry_after(headers)
+    reason = f"HTTP {status}: {said[:SAID]}" if said else f"HTTP {status}"
+    if status == 429 and any(word in said.lower() for word in ("insufficient_quota", "billing", "credit balance")):
+        return CallFailed(reason, hopeless=True)
+    again = status in _AGAIN or status >= 500
+    return CallFailed(reason, again=again, after=after, crowded=status in _CROWDED, hopeless=status in _HOPELESS)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait: ``retry-after-ms``, or ``Retry-After`` as seconds or as a date."""
+    for name, unit in (("retry-after-ms", 1e-3), ("Retry-After", 1.0)):
+        said = headers.get(name)
+        if said is None:
+            continue
+        try:
+            return max(0.0, float(said) * unit)
+        except ValueError:
+            moment = email.utils.parsedate_tz(said)
+            if moment is not None:
+                return max(0.0, email.utils.mktime_tz(moment) - time.time())
+    return None
+
+
+def _folded(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The messages with the system's text at the head of the first user message."""
+    setting = "\n\n".join(message.content for message in messages if message.role == "system")
+    rest = [message for message in messages if message.role != "system"]
+    if setting and rest and rest[0].role == "user":
+        rest[0] = Message(role="user", content=f"{setting}\n\n{rest[0].content}")
+    elif setting:
+        rest.insert(0, Message(role="user", content=setting))
+    return tuple(rest)
+
+
+class _Said(msgspec.Struct):
+    content: str | list[dict[str, Any]] | None = None
+    refusal: str | None = None
+
+
+class _Top(msgspec.Struct):
+    token: str
+    logprob: float
+
+
+class _Position(msgspec.Struct):
+    token: str
+    logprob: float
+    top_logprobs: list[_Top] = []
+
+
+class _Logprobs(msgspec.Struct):
+    content: list[_Position] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Said
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Cached(msgspec.Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int = 0
+    prompt_tokens_details: _Cached | None = None
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+_completion = msgspec.json.Decoder(_Completion)
+
+
+def _read(raw: bytes) -> Reply:
+    try:
+        answer = _completion.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        kind = "HTML" if raw.lstrip()[:1] == b"<" else "empty body" if not raw.strip() else "unreadable body"
+        raise CallFailed(f"{kind} in place of an answer", again=True, maybe_paid=True) from None
+    return reply_of(answer)
+
+
+def reply_of(answer: _Completion) -> Reply:
+    """The reply in a decoded completion.
+
+    Raises:
+        CallFailed: it holds none.
+    """
+    if not answer.choices:
+        raise CallFailed("an answer without choices", again=True, maybe_paid=True)
+    choice, usage = answer.choices[0], answer.usage
+    positions = choice.logprobs.content if choice.logprobs else None
+    return Reply(
+        text=_text(choice.message),
+        finish=choice.finish_reason,
+        usage=None
+        if usage is None
+        else Usage(
+            prompt=usage.prompt_tokens,
+            completion=usage.completion_tokens,
+            cached=(usage.prompt_tokens_details and usage.prompt_tokens_details.cached_tokens) or 0,
+        ),
+        tokens=None
+        if positions is None
+        else tuple(
+            Token(at.token, at.logprob, tuple((one.token, one.logprob) for one in at.top_logprobs)) for at in positions
+        ),
+    )
+
+
+def _text(said: _Said) -> str:
+    if isinstance(said.content, list):
+        return "".join(str(part.get("text", "")) for part in said.content)
+    return said.content or said.refusal or ""
+
+
+def _message(raw: bytes) -> str:
+    """The words of a refusal, of whichever shape, in one line."""
+    try:
+        found: Any = msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        found = "" if raw.lstrip()[:1] == b"<" else raw[:2000].decode(errors="replace")
+    for name in ("error", "message", "detail"):
+        if isinstance(found, dict) and name in found:
+            inner = found[name]
+            if name == "error" and isinstance(inner, dict):
+                code = inner.get("code") or inner.get("type")
+                words = str(inner.get("message") or "")
+                found = f"{words} ({code})" if code and str(code) not in words else words
+            else:
+                found = inner
+    return " ".join((found if isinstance(found, str) else msgspec.json.encode(found).decode()).split())
