@@ -71,15 +71,15 @@ def ask_settings(models: tuple[str, ...], options: dict[str, Any]) -> AskSetting
     return AskSettings(models=models, limits=limits, **bounds)
 
 
-def ask_and_report(run: Run, questions: Questions, settings: AskSettings, noun: str) -> None:
+def ask_and_report(run: Run, questions: Questions, settings: AskSettings) -> None:
     """Ask, show how it goes, say how it went; exit code 1 where something has no answer yet."""
     from prefkit.models.asking import FAILURES, ask_run
 
+    noun = questions.noun
     with Live(noun) as live:
         report = ask_run(run, questions, settings, live.show)
     tally = report.tally
-    file = "responses.jsonl" if noun == "responses" else "judgements.jsonl"
-    click.echo(f"{file}: {tally.answered:,} new {noun}, {tally.from_before:,} from before")
+    click.echo(f"{noun}.jsonl: {tally.answered:,} new {noun}, {tally.from_before:,} from before")
     click.echo(f"  {_spent(tally)}")
     for model, notes in report.notes.items():
         for note in notes:

@@ -72,4 +72,4 @@ def judge(run: Path, judges: tuple[str, ...], estimate: bool, **options: Any) ->
         return
     if questions.without_text:
         click.echo(f"passed over: {questions.without_text:,} responses without a text")
-    ask_and_report(opened, questions, settings, "judgements")
+    ask_and_report(opened, questions, settings)

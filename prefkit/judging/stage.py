@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from prefkit.by_prompt import ByPrompt
+from prefkit.errors import RunError
 from prefkit.judging.expected import expected_ratings, preference_for_b
 from prefkit.judging.parsing import read_choice, read_comparison, read_rating
 from prefkit.judging.questions import Form
@@ -52,15 +53,19 @@ class JudgeQuestions:
 
     stage = "judge"
     record = Judgement
+    noun = "judgements"
 
     def __init__(self, run: Run, settings: JudgeSettings) -> None:
         self._run = run
         self._settings = settings
+        self._chosen = {*settings.policies, settings.baseline} if settings.policies else set()
         self._rubric_hash = run.rubric.hash
         self.without_text = 0
         self.unscrubbed = 0
         self._excluded = self._look_at_prompts()
+        self._policies: set[str] = set()
         self._cases = ByPrompt(run, self._wanted, lambda prompt: prompt.excluded is None)
+        self._check()
         self._forms: dict[int, list[Form]] = {}
 
     def _look_at_prompts(self) -> frozenset[str]:
@@ -73,14 +78,26 @@ class JudgeQuestions:
         return frozenset(excluded)
 
     def _wanted(self, response: Response) -> bool:
-        wanted = {*self._settings.policies, self._settings.baseline} if self._settings.policies else None
-        if response.prompt_id in self._excluded or (wanted is not None and response.policy not in wanted):
+        self._policies.add(response.policy)
+        if response.prompt_id in self._excluded or (self._chosen and response.policy not in self._chosen):
             return False
         if response.text is None or not response.text.strip():
             self.without_text += 1
             return False
         self.unscrubbed += not response.scrubbed
         return True
+
+    def _check(self) -> None:
+        settings = self._settings
+        for name in filter(None, (*settings.policies, settings.baseline)):
+            if name not in self._policies:
+                there = ", ".join(sorted(self._policies)) or "none"
+                found = f"no responses of the policy {name}"
+                raise RunError(self._run.path, found, f"one of {there}", "Name one of these.")
+        if next(self.per_prompt, None) is None:
+            needed = "a prompt with a response" if settings.mode == "rate" else "a prompt with two responses"
+            remedy = "Import or generate responses; `prefkit status` says what is there."
+            raise RunError(self._run.path, "nothing to judge", needed, remedy)
 
     def forms(self, shown: int) -> list[Form]:
         """The forms of the questions about a case of ``shown`` responses."""
@@ -166,6 +183,11 @@ class JudgeQuestions:
         """The settings, for ``run.json``."""
         forms = {str(shown): [form.digest for form in forms] for shown, forms in sorted(self._forms.items())}
         return {"settings": asdict(self._settings), "rubric": self._rubric_hash, "forms": forms}
+
+    @property
+    def title(self) -> str:
+        """The name of this round in ``run.json``, to which the model's is added."""
+        return f"judge {self._settings.mode}"
 
 
 def _shuffled(responses: tuple[Response, ...], *drawn_by: object) -> tuple[Response, ...]:

@@ -41,6 +41,8 @@ class Questions(Protocol):
 
     stage: str
     record: Any
+    noun: str
+    """What its records are called: ``judgements``."""
     unscrubbed: int
     """How many of the texts that are sent were not scrubbed."""
 
@@ -50,6 +52,11 @@ class Questions(Protocol):
 
     def tasks(self, model: Model, held: Held) -> Iterator[Task | None]:
         """The tasks for a model; None for one whose record the run holds."""
+        ...
+
+    @property
+    def title(self) -> str:
+        """What ``run.json`` calls such a round: ``judge rate``."""
         ...
 
     def facts(self) -> dict[str, Any]:
@@ -174,7 +181,7 @@ def ask_run(run: Run, questions: Questions, settings: AskSettings, watch: Watch)
             round_ = _Round(entries, questions, held, settings, budget, file, failures, watch)
             report = _in_event_loop(round_)
         report.failures = failures.first
-        _record(run, questions, entries, report)
+        _record(run, questions, entries)
     return report
 
 
@@ -324,12 +331,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _record(run: Run, questions: Questions, entries: Sequence[ModelEntry], report: AskReport) -> None:
+def _record(run: Run, questions: Questions, entries: Sequence[ModelEntry]) -> None:
     facts = questions.facts()
-    facts["models"] = {entry.name: entry.facts() for entry in entries}
-    facts["answered"] = report.tally.from_before + report.tally.answered
-    facts["missing"] = report.missing
-    run.record_stage(questions.stage, **facts)
+    for entry in entries:
+        run.record_stage(f"{questions.title}: {entry.name}", **facts, model=entry.facts())
 
 
 # What it would take
