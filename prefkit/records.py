@@ -89,7 +89,8 @@ class Judged(Record, frozen=True, kw_only=True):
     """What the three kinds of judgement share.
 
     ``rubric`` is the content hash of the rubric that was shown, None where nobody knows it. ``reply`` is what a model
-    wrote, so that a better parser needs no new question; ``failure`` says why it could not be read.
+    wrote, so that a better parser needs no new question; ``failure`` says why it could not be read. ``expected`` says
+    that the scores are means over the probabilities of the reply's words, and not the words.
     """
 
     id: str
@@ -99,6 +100,7 @@ class Judged(Record, frozen=True, kw_only=True):
     sample: int = 0
     failure: str | None = None
     reply: str | None = None
+    expected: bool = False
     usage: Usage | None = None
 
 

@@ -291,3 +291,52 @@ def test_run_json_keeps_how_it_was_asked_and_no_key(judge, run, server, monkeypa
     stage = json.loads((run.path / "run.json").read_bytes())["stages"]["judge rate: fake"]
     assert stage["settings"]["mode"] == "rate" and stage["model"]["endpoints"] == [server.url]
     assert all(b"sk-very-secret" not in file.read_bytes() for file in run.path.rglob("*") if file.is_file())
+
+
+# Afterwards
+
+
+def test_replies_are_read_again_without_asking(prefkit, judge, run, server):
+    server.fail(shares={"prose": 1.0})
+    judge()
+    file = run.path / "judgements.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    for line in lines[:4]:
+        line["reply"] = "Scores:\n" + "\n".join(f"{name}: 4/5" for name in run.rubric.principle_ids)
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    asked = server.counts()["requests"]
+    dry = prefkit("reparse", run.path, "--dry-run")
+    assert dry.out == "replies: 11 as before, 4 readable now (dry run)\n"
+    assert sum(one.failure is None for one in judgements(run)) == 0
+    assert prefkit("reparse", run.path).code == 0
+    read = [one for one in judgements(run) if one.failure is None]
+    assert [set(one.scores.values()) for one in read] == [{4}] * 4
+    assert server.counts()["requests"] == asked
+
+
+@pytest.mark.parametrize("options", [(), ("--mode", "compare"), ("--mode", "choose"), ("--per-principle",)])
+def test_reading_again_with_the_same_parser_changes_nothing(prefkit, judge, run, options):
+    judge(*options)
+    before = (run.path / "judgements.jsonl").read_bytes()
+    assert prefkit("reparse", run.path).out.endswith("as before\n")
+    assert (run.path / "judgements.jsonl").read_bytes() == before
+
+
+def test_expected_scores_and_imported_judgements_are_not_read_again(prefkit, judge, run):
+    judge("--expected")
+    before = (run.path / "judgements.jsonl").read_bytes()
+    assert prefkit("reparse", run.path).out == "replies: 15 passed over\n"
+    assert (run.path / "judgements.jsonl").read_bytes() == before
+
+
+def test_spending_is_broken_down_by_judge_and_principle(prefkit, judge, run, server):
+    write_models(run, server.url, ", price: {prompt: 2, completion: 8}")
+    judge("--per-principle")
+    judge("--mode", "compare")
+    rows = json.loads(prefkit("spending", run.path, "--json").out)
+    assert [row["asked"] for row in rows[:-1]] == [f"ratings on {name}" for name in run.rubric.principle_ids]
+    assert rows[-1]["asked"] == "comparisons" and rows[-1]["answers"] == rows[-1]["calls"] == 30
+    for row in rows:
+        assert row["cost"] == pytest.approx((2 * row["prompt_tokens"] + 8 * row["reply_tokens"]) / 1e6)
+    assert sum(row["cost"] for row in rows) == pytest.approx(sum(one.usage.cost for one in judgements(run)))
+    assert "ratings on empathy" in prefkit("spending", run.path).out

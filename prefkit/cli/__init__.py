@@ -27,6 +27,8 @@ COMMANDS = {
     "judge": ("judging", "Ask judge models to rate, compare or choose responses."),
     "audit": ("audit", "Whether judges follow order, length or family, and what they leave out."),
     "validate-judge": ("validating", "Whether judges agree with people, and exit code 1 where not enough."),
+    "reparse": ("judging", "Read judges' stored replies again; nothing is asked."),
+    "spending": ("runs", "What the answers took: calls, tokens, cost."),
     "build-pairs": ("pairs", "Turn judgements into preference pairs and a dataset."),
     "pairs": ("pairs", "Read the pairs of a run."),
     "demo": ("demo", "The whole way on a small sample, each command shown."),

@@ -73,3 +73,27 @@ def judge(run: Path, judges: tuple[str, ...], estimate: bool, **options: Any) ->
     if questions.without_text:
         click.echo(f"passed over: {questions.without_text:,} responses without a text")
     ask_and_report(opened, questions, settings)
+
+
+@click.command()
+@RUN
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would change.")
+def reparse(run: Path, dry_run: bool) -> None:
+    """Read the stored replies of the judges of RUN again, with the parser as it is now. Nothing is asked.
+
+    \b
+        prefkit reparse runs/first --dry-run
+        prefkit reparse runs/first
+    """
+    from prefkit.cli.progress import Bars
+    from prefkit.judging.reparse import reparse_run
+    from prefkit.records import Judgement
+    from prefkit.run import Run
+
+    opened = Run(run)
+    file = opened.file(Judgement)
+    with Bars() as bars:
+        size = file.stat().st_size if file else 0
+        counts = reparse_run(opened, dry_run=dry_run, progress=bars.open("Reading", size, "MB"))
+    changed = ", ".join(f"{count:,} {way}" for way, count in counts.most_common())
+    click.echo(f"replies: {changed or 'none'}" + (" (dry run)" if dry_run else ""))

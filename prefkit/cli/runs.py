@@ -49,3 +49,33 @@ def status(run: Path, as_json: bool) -> None:
     for line in found.lines:
         click.echo(f"  {line}")
     click.echo(f"Next: {found.next}")
+
+
+@click.command()
+@RUN
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def spending(run: Path, as_json: bool) -> None:
+    """What the answers in RUN took: calls, tokens and cost, by model and by what it was asked.
+
+    \b
+        prefkit spending runs/first
+    """
+    import msgspec
+
+    from prefkit.run import Run
+    from prefkit.spending import spending as spent
+
+    found = spent(Run(run))
+    if as_json:
+        rows = [{"model": who, "asked": what, **msgspec.to_builtins(one)} for (who, what), one in found.items()]
+        click.echo(msgspec.json.format(msgspec.json.encode(rows)))
+        return
+    if not found:
+        click.echo("No answer in this run says what it took.")
+        return
+    width = max(len(f"{who}: {what}") for who, what in found)
+    for (who, what), one in found.items():
+        cached = f" ({one.cached_tokens:,} cached)" if one.cached_tokens else ""
+        cost = "no price" if one.cost is None else f"cost {one.cost:,.4f}"
+        tokens = f"{one.prompt_tokens:,}{cached} prompt and {one.reply_tokens:,} reply tokens"
+        click.echo(f"{f'{who}: {what}':<{width}}  {one.answers:,} in {one.calls:,} calls; {tokens}; {cost}")

@@ -258,7 +258,7 @@ class JudgeTask:
 
 def read_judgement(asked: _Asked, form: Form, reply: Reply, usage: Usage | None, *, expected: bool) -> Judgement:
     """The judgement in a reply; without a score, and with a reason, where it cannot be read."""
-    common = {**asked.common(), "reply": reply.text, "usage": usage}
+    common = {**asked.common(), "reply": reply.text, "expected": expected, "usage": usage}
     if form.mode == "rate":
         rating = read_rating(reply.text, form.principles)
         scores, failure = rating.scores, rating.failure

@@ -23,7 +23,7 @@ import msgspec
 
 from prefkit.durable import Appender, explained_disk_errors, read_lines
 from prefkit.errors import RunError
-from prefkit.models.budget import Budget
+from prefkit.models.budget import Budget, halved
 from prefkit.models.catalogue import Catalogue, ModelEntry
 from prefkit.models.chat import Model, Task
 from prefkit.models.engine import Engine, Failure, Lane, Limits, Tally
@@ -65,6 +65,14 @@ class Questions(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batching:
+    """That the vendor's batch protocol is used: whether to wait for the answers, how many questions a batch has."""
+
+    wait: bool = True
+    rows: int = 50_000
+
+
+@dataclass(frozen=True, kw_only=True)
 class AskSettings:
     """How it is asked; bounds are for the run folder as a whole, what earlier commands used included."""
 
@@ -74,6 +82,7 @@ class AskSettings:
     max_tokens: int | None = None
     max_cost: float | None = None
     allow_unscrubbed: bool = False
+    batch: Batching | None = None
 
 
 @dataclass
@@ -175,13 +184,13 @@ def ask_run(run: Run, questions: Questions, settings: AskSettings, watch: Watch)
     refuse_unscrubbed(run, questions, entries, settings)
     with run.writing(questions.stage):
         held = Held.of(run, questions.record)
-        budget = _budget(run, questions, held, entries, settings)
+        budget = budget_of(run, questions, held, entries, settings)
         path = run.path / f"{'responses' if questions.record is Response else 'judgements'}.jsonl"
-        with _Failures(run, questions.stage) as failures, Appender(path) as file:
+        with Failures(run, questions.stage) as failures, Appender(path) as file:
             round_ = _Round(entries, questions, held, settings, budget, file, failures, watch)
             report = _in_event_loop(round_)
         report.failures = failures.first
-        _record(run, questions, entries)
+        record_round(run, questions, entries)
     return report
 
 
@@ -211,7 +220,14 @@ def refuse_unscrubbed(run: Run, questions: Questions, entries: Sequence[ModelEnt
         raise RunError(run.path, found, "scrubbed texts", remedy)
 
 
-def _budget(run: Run, questions: Questions, held: Held, entries: Sequence[ModelEntry], settings: AskSettings) -> Budget:
+def budget_of(
+    run: Run, questions: Questions, held: Held, entries: Sequence[ModelEntry], settings: AskSettings
+) -> Budget:
+    """What the run may spend, with what its records say was spent.
+
+    Raises:
+        RunError: money is bounded, and a model has no price.
+    """
     budget = Budget(settings.max_calls, settings.max_tokens, settings.max_cost)
     if settings.max_cost is not None:
         for entry in entries:
@@ -228,7 +244,7 @@ def _budget(run: Run, questions: Questions, held: Held, entries: Sequence[ModelE
     return budget
 
 
-class _Failures:
+class Failures:
     """``failures/STAGE.jsonl``: written as they come; absent when there are none."""
 
     def __init__(self, run: Run, stage: str) -> None:
@@ -246,6 +262,7 @@ class _Failures:
         self._stack.close()
 
     def add(self, failure: Failure) -> None:
+        """Write a failure, and keep it if it is among the first."""
         if self._file is None:
             with explained_disk_errors(self._path):
                 self._path.parent.mkdir(exist_ok=True)
@@ -263,7 +280,7 @@ class _Round:
     settings: AskSettings
     budget: Budget
     file: Appender
-    failures: _Failures
+    failures: Failures
     watch: Watch
 
     async def go(self) -> AskReport:
@@ -318,11 +335,11 @@ def _interruptible(engine: Engine) -> Iterator[None]:
 
 
 def _in_event_loop(round_: _Round) -> AskReport:
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(round_.go())
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """uvloop's where there is one; it is not made for Windows."""
     try:
         import uvloop
@@ -331,7 +348,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def _record(run: Run, questions: Questions, entries: Sequence[ModelEntry]) -> None:
+def record_round(run: Run, questions: Questions, entries: Sequence[ModelEntry]) -> None:
+    """Note a round in ``run.json``, for each model."""
     facts = questions.facts()
     for entry in entries:
         run.record_stage(f"{questions.title}: {entry.name}", **facts, model=entry.facts())
@@ -380,8 +398,9 @@ def estimate(run: Run, questions: Questions, settings: AskSettings, progress: Ca
         reply = (bound // 3, bound) if mean is None else (round(calls * mean), round(calls * mean))
         prompt = (size // 4, size // 3)
         cost = None
-        if entry.price is not None:
-            low, high = (entry.price.of(Usage(prompt=prompt[side], completion=reply[side])) for side in (0, 1))
+        price = halved(entry.price) if settings.batch else entry.price
+        if price is not None:
+            low, high = (price.of(Usage(prompt=prompt[side], completion=reply[side])) for side in (0, 1))
             cost = (low, high)
         found.append(Estimate(entry.name, calls, before, size, (prompt[0] + reply[0], prompt[1] + reply[1]), cost))
     return found

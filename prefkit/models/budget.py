@@ -97,5 +97,13 @@ def at_most(request: Request, price: Price | None) -> Reserved:
     return Reserved(prompt + request.sampling.max_tokens, price.of(usage) if price else 0.0)
 
 
+def halved(price: Price | None) -> Price | None:
+    """The price of a batch, as vendors have it: half of everything."""
+    if price is None:
+        return None
+    cached = None if price.cached is None else price.cached / 2
+    return Price(prompt=price.prompt / 2, completion=price.completion / 2, cached=cached)
+
+
 def _beyond(amount: float, bound: float | None) -> bool:
     return bound is not None and amount > bound + 1e-12

@@ -328,7 +328,7 @@ class _Lane:
             tally.cached_tokens += usage.cached
             tally.completion_tokens += usage.completion
             tally.cost += cost or 0.0
-            work.usage = _sum(work.usage, usage, cost)
+            work.usage = usage_so_far(work.usage, usage, cost)
         found = work.task.receive(reply, None if work.untold else work.usage)
         if isinstance(found, bytes):
             self._engine._append(found)
@@ -362,7 +362,8 @@ class _Lane:
             self._engine._failed(Failure(work.task.id, work.task.topic, failure.reason, work.attempts))
 
 
-def _sum(before: Usage | None, usage: Usage, cost: float | None) -> Usage:
+def usage_so_far(before: Usage | None, usage: Usage, cost: float | None) -> Usage:
+    """The usage of a task's calls, with that of one more; ``cost`` is that of the one."""
     if before is None:
         return usage if cost is None else msgspec.structs.replace(usage, cost=cost)
     return Usage(

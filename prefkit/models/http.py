@@ -7,19 +7,23 @@ the header of the call and nowhere else: what a server says is searched for it b
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from prefkit.models.chat import CallFailed, Reply, Request, Token
 from prefkit.records import Message, Usage
 
 CONNECT_SECONDS = 15.0
+REMEMBERED = 4096
+"""Answers of an endpoint that are known again if they come twice."""
 SAID = 200
 """Characters of a server's own words that an error repeats."""
 
@@ -59,7 +63,7 @@ class HttpEndpoint:
         self.most = most
         self.notes: dict[str, str] = {}
         self._session = session
-        self._url = base_url.rstrip("/") + "/chat/completions"
+        self._url = URL(base_url.rstrip("/") + "/chat/completions")
         self._model = model
         self._secrets = [secret for secret in (key, *(headers or {}).values()) if secret and len(secret) >= 4]
         self._headers = {
@@ -71,6 +75,7 @@ class HttpEndpoint:
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(CONNECT_SECONDS, timeout))
         self._extra = dict(extra or {})
         self._refused: set[str] = set() if system_role else {"system"}
+        self._answers = _Answers()
 
     async def ask(self, request: Request) -> Reply:
         """Make one attempt; a call that the endpoint refuses for one of its fields is made again without it.
@@ -78,15 +83,23 @@ class HttpEndpoint:
         Raises:
             CallFailed: there is no usable answer.
         """
+        again = False
+        tried: set[str] = set()  # not what other calls were refused meanwhile
         while True:
-            body = self._body(request)
-            status, headers, raw = await self._post(msgspec.json.encode(body))
+            body = self.body(request)
+            try:
+                status, headers, raw = await self._post(msgspec.json.encode(body))
+            except _SaidBefore:
+                self._answers.known = None if again else self._answers.known
+                again = True
+                continue
             if status == 200:
-                return _read(raw)
+                return read_completion(raw)
             said = self._redacted(_message(raw))
             field = _refused_field(said, body) if status in (400, 422, 500) else None
-            if field is None or field in self._refused:
+            if field is None or field in tried:
                 raise _refusal(status, headers, said)
+            tried.add(field)
             self._refused.add(field)
             self.notes[field] = _NOTES[field]
 
@@ -95,21 +108,54 @@ class HttpEndpoint:
             async with self._session.post(
                 self._url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
             ) as answer:
-                return answer.status, answer.headers, await answer.read()
-        except TimeoutError:
-            raise CallFailed(f"no answer within {self._seconds:g} s", again=True, maybe_paid=True) from None
-        except aiohttp.InvalidURL:
-            raise CallFailed("the endpoint's URL is not one", hopeless=True) from None
-        except aiohttp.ClientConnectorError as error:
+                raw = await answer.read()
+                if answer.status == 200 and self._answers.hold(raw):
+                    answer.close()
+                    raise _SaidBefore
+                return answer.status, answer.headers, raw
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._lost(error) from None
+
+    @contextlib.asynccontextmanager
+    async def exchange(
+        self, method: str, path: str, *, data: Any = None, json: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Another exchange with the same API, such as a GET of ``/batches``, to be read within the block.
+
+        Only connecting and each pause between two packets are bound in time, for large files take as long as they take.
+
+        Raises:
+            CallFailed: the connection failed, or the status is not 200.
+        """
+        headers = {name: value for name, value in self._headers.items() if json is not None or name != "Content-Type"}
+        timeout = aiohttp.ClientTimeout(sock_read=self._seconds, sock_connect=self._timeout.sock_connect)
+        url = URL(str(self._url).removesuffix("/chat/completions") + path)
+        body = data if json is None else json
+        try:
+            async with self._session.request(
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+            ) as answer:
+                if answer.status != 200:
+                    raise _refusal(answer.status, answer.headers, self._redacted(_message(await answer.read())))
+                yield answer
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._lost(error) from None
+
+    def _lost(self, error: Exception) -> CallFailed:
+        """What went wrong with a connection."""
+        if isinstance(error, TimeoutError):
+            return CallFailed(f"no answer within {self._seconds:g} s", again=True, maybe_paid=True)
+        if isinstance(error, aiohttp.InvalidURL):
+            return CallFailed("the endpoint's URL is not one", hopeless=True)
+        if isinstance(error, aiohttp.ClientConnectorError):
             said = os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
             reason = f"cannot connect to {error.host}:{error.port}: {said.lower()}"
-            raise CallFailed(reason, again=True, unreachable=True) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            words = self._redacted(" ".join(str(error).split()))[:SAID]
-            reason = f"broken connection: {type(error).__name__} {words}".rstrip()
-            raise CallFailed(reason, again=True, maybe_paid=True) from None
+            return CallFailed(reason, again=True, unreachable=True)
+        words = self._redacted(" ".join(str(error).split()))[:SAID]
+        return CallFailed(f"broken connection: {type(error).__name__} {words}".rstrip(), again=True, maybe_paid=True)
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def body(self, request: Request) -> dict[str, Any]:
+        """The body of a call, without what the endpoint refused so far."""
         refused = self._refused
         messages = _folded(request.messages) if "system" in refused else request.messages
         body: dict[str, Any] = {"model": self._model, "messages": messages, **self._extra}
@@ -203,6 +249,49 @@ def _folded(messages: Iterable[Message]) -> tuple[Message, ...]:
     return tuple(rest)
 
 
+class _SaidBefore(Exception):
+    """An answer came that was given before, to another question."""
+
+
+class _Id(msgspec.Struct):
+    id: str | None = None
+
+
+class _Answers:
+    """The latest answers by the id that the endpoint gave them.
+
+    A broken proxy may send an answer twice; the second copy is then read as the answer to the next question on that
+    connection. An endpoint that gives an id to two different answers, or the same answer when it is asked once more,
+    says nothing by its ids, and is not watched any longer.
+    """
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] | None = {}
+
+    def hold(self, raw: bytes) -> bool:
+        """Whether this very answer came before."""
+        if self.known is None:
+            return False
+        try:
+            name = _id.decode(raw).id
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return False
+        if not name:
+            return False
+        if name not in self.known:
+            self.known[name] = hash(raw)
+            if len(self.known) > REMEMBERED:
+                del self.known[next(iter(self.known))]
+            return False
+        if self.known[name] == hash(raw):
+            return True
+        self.known = None
+        return False
+
+
+_id = msgspec.json.Decoder(_Id)
+
+
 class _Said(msgspec.Struct):
     content: str | list[dict[str, Any]] | None = None
     refusal: str | None = None
@@ -247,7 +336,12 @@ class _Completion(msgspec.Struct):
 _completion = msgspec.json.Decoder(_Completion)
 
 
-def _read(raw: bytes) -> Reply:
+def read_completion(raw: bytes) -> Reply:
+    """The reply in the body of an answer.
+
+    Raises:
+        CallFailed: it holds none.
+    """
     try:
         answer = _completion.decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
