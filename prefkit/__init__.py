@@ -9,14 +9,20 @@ The way the data goes, and what stands where:
         |
     prompts/                            scrubbing, screening
         |
+    generating/                         policies answer prompts -> responses
+        |
+    judging/                            judges rate, compare, choose -> judgements; audits, agreement with people
+        |
     pairs/                              judgements -> pairs.parquet -> dataset/
 
+    models/                             chat models behind one interface; the engine that asks them
     records.py  run.py  durable.py      the records, the run folder, files that survive a crash
-    near_duplicates.py  status.py       texts that say the same; what a run holds
+    by_prompt.py  near_duplicates.py    prompts with their responses; texts that say the same
+    status.py  spending.py              what a run holds, what it took
     errors.py  demo.py  cli/            messages, the sample, the commands
 
 Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the
-records.
+records. ``generating`` and ``judging`` ask ``models``, which imports no stage.
 """
 
 __version__ = "0.1.0"

@@ -108,9 +108,9 @@ def _next(run: Run, counts: Counter[str]) -> str:
     if not counts["prompts"]:
         return f"prefkit import prompts {run.path} FILE"
     if not counts["responses"]:
-        return f"prefkit import responses {run.path} FILE"
+        return f"prefkit import responses {run.path} FILE, or prefkit generate {run.path} --policy MODEL"
     if not counts["judgements"]:
-        return f"prefkit import judgements {run.path} FILE"
+        return f"prefkit judge {run.path} --judge MODEL, or prefkit import judgements {run.path} FILE"
     if not counts["prompts scrubbed"]:
         return f"prefkit scrub {run.path}, if the texts may name people; then prefkit build-pairs {run.path}"
     if not counts["pairs"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import prefkit
 
 ROOT = Path(prefkit.__file__).parent
-STAGES = {"importing", "prompts", "pairs"}
+STAGES = {"importing", "prompts", "generating", "judging", "pairs"}
 
 
 def test_the_docstring_draws_every_module_and_no_other():
@@ -33,6 +33,12 @@ def test_stage_folders_do_not_import_each_other():
         for path in (ROOT / stage).rglob("*.py"):
             others = {f"prefkit.{other}" for other in STAGES - {stage}} | {"prefkit.cli"}
             assert not {name for name in imported_by(path) if name.startswith(tuple(others))}, path
+
+
+def test_models_import_no_stage():
+    above = tuple(f"prefkit.{stage}" for stage in (*STAGES, "cli"))
+    for path in (ROOT / "models").rglob("*.py"):
+        assert not {name for name in imported_by(path) if name.startswith(above)}, path
 
 
 def test_what_lies_beneath_the_stages_imports_no_stage():

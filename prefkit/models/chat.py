@@ -11,7 +11,7 @@ An endpoint makes one attempt. Trying again, waiting, limits and budgets are the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -64,6 +64,17 @@ class Reply:
     finish: str | None = None
     usage: Usage | None = None
     tokens: tuple[Token, ...] | None = None
+
+
+def without_system(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The messages with the system's text at the head of the first user message, for templates without that role."""
+    setting = "\n\n".join(message.content for message in messages if message.role == "system")
+    rest = [message for message in messages if message.role != "system"]
+    if setting and rest and rest[0].role == "user":
+        rest[0] = Message(role="user", content=f"{setting}\n\n{rest[0].content}")
+    elif setting:
+        rest.insert(0, Message(role="user", content=setting))
+    return tuple(rest)
 
 
 class CallFailed(Exception):

@@ -11,15 +11,15 @@ import contextlib
 import email.utils
 import os
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import aiohttp
 import msgspec
 from yarl import URL
 
-from prefkit.models.chat import CallFailed, Reply, Request, Token
-from prefkit.records import Message, Usage
+from prefkit.models.chat import CallFailed, Reply, Request, Token, without_system
+from prefkit.records import Usage
 
 CONNECT_SECONDS = 15.0
 REMEMBERED = 4096
@@ -83,19 +83,20 @@ class HttpEndpoint:
         Raises:
             CallFailed: there is no usable answer.
         """
-        again = False
+        copies: set[int] = set()
         tried: set[str] = set()  # not what other calls were refused meanwhile
         while True:
             body = self.body(request)
             try:
                 status, headers, raw = await self._post(msgspec.json.encode(body))
-            except _SaidBefore:
-                self._answers.known = None if again else self._answers.known
-                again = True
+            except _SaidBefore as copy:
+                if copy.answer in copies:
+                    self._answers.known = None
+                copies.add(copy.answer)
                 continue
             if status == 200:
                 return read_completion(raw)
-            said = self._redacted(_message(raw))
+            said = self.redacted(_message(raw))
             field = _refused_field(said, body) if status in (400, 422, 500) else None
             if field is None or field in tried:
                 raise _refusal(status, headers, said)
@@ -111,7 +112,7 @@ class HttpEndpoint:
                 raw = await answer.read()
                 if answer.status == 200 and self._answers.hold(raw):
                     answer.close()
-                    raise _SaidBefore
+                    raise _SaidBefore(hash(raw))
                 return answer.status, answer.headers, raw
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise self._lost(error) from None
@@ -136,10 +137,14 @@ class HttpEndpoint:
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as answer:
                 if answer.status != 200:
-                    raise _refusal(answer.status, answer.headers, self._redacted(_message(await answer.read())))
+                    raise self.refusal(answer.status, answer.headers, await answer.read())
                 yield answer
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise self._lost(error) from None
+
+    def refusal(self, status: int, headers: Mapping[str, str], raw: bytes) -> CallFailed:
+        """What an answer with another status than 200 says."""
+        return _refusal(status, headers, self.redacted(_message(raw)))
 
     def _lost(self, error: Exception) -> CallFailed:
         """What went wrong with a connection."""
@@ -151,13 +156,13 @@ class HttpEndpoint:
             said = os.strerror(error.os_error.errno) if error.os_error.errno else "no connection"
             reason = f"cannot connect to {error.host}:{error.port}: {said.lower()}"
             return CallFailed(reason, again=True, unreachable=True)
-        words = self._redacted(" ".join(str(error).split()))[:SAID]
+        words = self.redacted(" ".join(str(error).split()))[:SAID]
         return CallFailed(f"broken connection: {type(error).__name__} {words}".rstrip(), again=True, maybe_paid=True)
 
     def body(self, request: Request) -> dict[str, Any]:
         """The body of a call, without what the endpoint refused so far."""
         refused = self._refused
-        messages = _folded(request.messages) if "system" in refused else request.messages
+        messages = without_system(request.messages) if "system" in refused else request.messages
         body: dict[str, Any] = {"model": self._model, "messages": messages, **self._extra}
         for name, value in msgspec.structs.asdict(request.sampling).items():
             if value is not None and value != () and name not in refused:
@@ -171,7 +176,8 @@ class HttpEndpoint:
             body["top_logprobs"] = request.top_logprobs
         return body
 
-    def _redacted(self, words: str) -> str:
+    def redacted(self, words: str) -> str:
+        """What a server says, without our keys."""
         for secret in self._secrets:
             words = words.replace(secret, "[key]")
         return words
@@ -238,19 +244,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def _folded(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """The messages with the system's text at the head of the first user message."""
-    setting = "\n\n".join(message.content for message in messages if message.role == "system")
-    rest = [message for message in messages if message.role != "system"]
-    if setting and rest and rest[0].role == "user":
-        rest[0] = Message(role="user", content=f"{setting}\n\n{rest[0].content}")
-    elif setting:
-        rest.insert(0, Message(role="user", content=setting))
-    return tuple(rest)
-
-
 class _SaidBefore(Exception):
-    """An answer came that was given before, to another question."""
+    """An answer came that was given before, to another question; ``answer`` is its hash."""
+
+    def __init__(self, answer: int) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class _Id(msgspec.Struct):
