@@ -24,6 +24,7 @@ from making import (
     found,
     make_run,
     pairs_of,
+    preferred,
     rated,
     rubric,
     save_byte_tokenizer,
@@ -182,6 +183,17 @@ def test_each_reason_is_counted_for_the_pairs_it_takes(tmp_path):
     report = build(run)
     assert report.dropped == {"identical texts": 1, "cut-off copy": 1, "empty response": 1}
     assert sorted(pair.prompt_id for pair in pairs_of(run)) == ["s", "t"]
+
+
+@pytest.mark.parametrize("mark", ["empty", "looping", "multi-speaker"])
+def test_a_response_marked_as_unfit_may_be_rejected_and_is_never_chosen(tmp_path, mark):
+    run = make_run(tmp_path / "run", rated({"p/A": 5, "p/B": 1, "q/A": 1, "q/B": 5, "r/A": 5, "r/B": 1}))
+    marks = {"p/A": (mark,), "q/A": ("cut-off", mark), "r/A": ("cut-off",)}
+    marked = [msgspec.structs.replace(one, marks=marks.get(one.id, ())) for one in run.responses()]
+    run.replace(Response, marked)
+    report = build(run)
+    assert report.dropped == {f"chosen side marked {mark}": 1}
+    assert sorted(preferred(run)) == ["q/B > q/A", "r/A > r/B"]
 
 
 @pytest.mark.parametrize(("long", "limit", "fits"), [("p/A", 40, True), ("p/A", 39, False), ("p/B", 39, False)])

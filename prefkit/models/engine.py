@@ -272,7 +272,7 @@ class _Lane:
     def _next_moment(self, now: float) -> float | None:
         """Seconds until something may be sent that no answer wakes us for."""
         moments = [place.throttle.paused_until - now for place in self._places if place.throttle.paused_until > now]
-        if self._waiting:
+        if self._waiting and self._free_place(now) is not None:
             moments.append(self._waiting[0][0] - now)
         return max(0.0, min(moments)) if moments else None
 

@@ -1,12 +1,13 @@
 """What the words of two responses say against making them a pair.
 
 Two texts that are the same (but for case and blanks), one that is the beginning of the other, or two that differ in a
-few characters teach nothing about what is better. Over-long responses are left out on both sides or not at all.
+few characters teach nothing about what is better. Over-long responses are left out on both sides or not at all. What
+is marked as empty, looping or of several speakers may be rejected, and is never what to learn from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -20,6 +21,8 @@ IDENTICAL = "identical texts"
 CUT_OFF = "cut-off copy"
 NEAR_IDENTICAL = "near-identical texts"
 TOO_LONG = "over-long response"
+UNFIT_TO_CHOOSE = ("empty", "looping", "multi-speaker")
+"""Marks of a response that is never the chosen side."""
 
 TooLong = Callable[[str], bool]
 
@@ -34,7 +37,8 @@ def text_objections(
     """For each pair the first reason against it, or None. [n_pairs]"""
     reasons = np.full(len(pairs), None, dtype=object)
     for row, (chosen, rejected) in enumerate(zip(pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True)):
-        reasons[row] = objection(responses[chosen].text, responses[rejected].text, near_identical, too_long)
+        better, worse = responses[chosen], responses[rejected]
+        reasons[row] = objection(better.text, worse.text, near_identical, too_long) or unfit_to_choose(better.marks)
         progress(1)
     return reasons
 
@@ -67,6 +71,11 @@ def objection(
     if too_long is not None and (too_long(chosen) or too_long(rejected)):
         return TOO_LONG
     return None
+
+
+def unfit_to_choose(marks: Sequence[str]) -> str | None:
+    """The first reason, among a response's marks, for which it is not the chosen side of a pair."""
+    return next((f"chosen side marked {mark}" for mark in UNFIT_TO_CHOOSE if mark in marks), None)
 
 
 def longer_than(max_chars: int | None, max_tokens: int | None, tokenizer: str | None) -> TooLong | None:

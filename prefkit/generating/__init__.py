@@ -1,0 +1,1 @@
+"""Asking policies to answer prompts."""
