@@ -47,9 +47,10 @@ def run_status(run: Run) -> Status:
         answered.add(response.prompt_id)
         responses[response.id] = False
         counts["responses without text"] += response.text is None
+        counts["responses marked unfit"] += bool(response.marks)
     counts["responses"] = len(responses)
     counts["policies"] = len(policies)
-    lines.append(_line(run, Response, counts, "responses", ("policies", "responses without text")))
+    lines.append(_line(run, Response, counts, "responses", ("policies", "responses without text", "responses marked unfit")))
     annotators: Counter[str] = Counter()
     for judgement in run.judgements():
         annotators[judgement.annotator] += 1

@@ -208,6 +208,15 @@ def test_mentalbench_cells_are_read_as_they_come(into):
         assert line in outcome.out
 
 
+def test_a_mentalbench_cell_with_words_around_its_json_is_read(into):
+    whole = json.dumps({**SCORES, "Explanation": "It {almost} says so."}, indent=2)
+    cells = [f"I rate it:\n\n{whole}", f"Here:\n```json\n{whole}\n```\nDone.", f"{whole}\n{whole}", "It says nothing }"]
+    book = workbook(["ConvID", "context", *(f"judge_response_{name}" for name in "abcd")], [1, "I cry.", *cells])
+    run, _ = into("mentalbench", "judgements", "judge.xlsx", book, "--set", "annotator=llm:owl")
+    assert [one.failure for one in ratings(run)] == [None, None, "not a JSON object", "not a JSON object"]
+    assert ratings(run)[0].scores == {name.casefold(): score for name, score in SCORES.items()}
+
+
 def test_a_second_judge_of_mentalbench_meets_the_same_responses(into, prefkit, tmp_path):
     cell = json.dumps(SCORES)
     into(
@@ -329,6 +338,57 @@ def test_a_row_that_is_refused_for_its_second_response_does_not_bring_the_first(
 def test_the_annotator_of_alpaca_eval_can_be_set(into):
     run, _ = into("ultrafeedback", "judgements", "annotations.json", [alpaca(1)], "--set", "annotator=llm:gpt-4o")
     assert comparisons(run)[0].annotator == "llm:gpt-4o"
+
+
+# LLMBar
+
+
+def bar(label: object = 1, winners: tuple[object, object] | None = None, **changes: object) -> dict[str, Any]:
+    row: dict[str, Any] = {"input": "Name it.", "output_1": "One.", "output_2": "Two.", "label": label}
+    if winners:
+        said = [{"completion": [f"Output {winner}", "stop"], "winner": winner} for winner in winners]
+        row["results"] = [["the rules", "stop"], {"swap = False": said[0], "swap = True": said[1]}]
+    return {**row, **changes}
+
+
+def test_llmbars_labels_are_the_gold_and_a_judges_results_are_both_orders(into):
+    into("helpful-harmless", "judgements", "dataset.json", [bar(), bar(2, input="Say it.")])
+    rows = [bar(winners=("1", "1")), bar(2, ("2", None), input="Say it.")]
+    run, outcome = into("helpful-harmless", "judgements", "result.json", rows, "--set", "annotator=llm:owl")
+    said = [(one.annotator, *verdict) for one, verdict in zip(comparisons(run), won(run), strict=True)]
+    assert said == [
+        ("human:gold", "One.", "a", "Two."),
+        ("human:gold", "One.", "b", "Two."),
+        ("llm:owl", "One.", "a", "Two."),
+        ("llm:owl", "Two.", "b", "One."),
+        ("llm:owl", "One.", "b", "Two."),
+        ("llm:owl", "Two.", "None", "One."),
+    ]
+    last = comparisons(run)[-1]
+    assert (last.failure, last.reply) == ("no winner in the reply", "Output None")
+    assert "from before: 2 prompts, 4 responses, 2 judgements\n" in outcome.out
+
+
+def test_a_row_of_llmbar_that_cannot_be_read_is_refused(into, prefkit, tmp_path):
+    rows = [
+        bar(),
+        bar(0),
+        bar(None),
+        bar(results=[]),
+        bar(results=[{"swap = False": {"winner": "1"}}]),
+        bar(output_2=None),
+    ]
+    run, _ = into("helpful-harmless", "judgements", "result.json", rows, "--set", "annotator=llm:owl")
+    assert reasons(run, "judgements-result.json.jsonl") == [
+        (2, "not a winner"),
+        (3, "not a winner"),
+        (4, "no verdict"),
+        (5, "no verdict"),
+        (6, "no response"),
+    ]
+    (tmp_path / "nobody.json").write_text(json.dumps([bar(winners=("1", "2"))]))
+    nobody = prefkit("import", "judgements", run.path, tmp_path / "nobody.json")
+    assert nobody.code == 1 and "--set annotator=llm:NAME" in nobody.err
 
 
 # UltraFeedback and PsychoCounsel
@@ -573,6 +633,7 @@ def test_a_preference_set_does_not_say_who_preferred(prefkit, into, tmp_path):
         ("fastchat-questions", "prompts", "psychocounsel", QUESTIONS, []),
         ("pandalm", "judgements", "ultrafeedback", [panda()], []),
         ("alpaca-eval", "judgements", "ultrafeedback", [alpaca(1), alpaca(0), alpaca(None)], []),
+        ("llmbar", "judgements", "helpful-harmless", [bar(), bar(2, ("1", "2"))], ["--set", "annotator=llm:owl"]),
         (
             "ultrafeedback",
             "judgements",
@@ -613,7 +674,7 @@ def test_a_preset_is_known_by_its_columns_and_a_second_import_changes_nothing(in
 
 def test_each_preset_says_what_it_reads(prefkit):
     shown = prefkit("import", "presets").out
-    assert shown.count("\n    ") == len(PRESETS) == 9
+    assert shown.count("\n    ") == len(PRESETS) == 10
     for name, preset in PRESETS.items():
         assert f"{name} ({', '.join(preset.kinds)})\n" in shown
 
@@ -673,7 +734,7 @@ def test_chatpsychiatrist_in_full(real, real_data):
 
 
 def test_mentalbench_in_full(real):
-    files = {"Human_judge": 69_352, "claude_llm_judge": 69_951, "gpt-4o_llm_judge": 70_000}
+    files = {"Human_judge": 69_352, "claude_llm_judge": 69_979, "gpt-4o_llm_judge": 70_000}
     for name, scores in files.items():
         options = [] if name == "Human_judge" else ["--set", f"annotator=llm:{name}"]
         run, brought, refused = real("mentalbench", "judgements", f"mentalbench-align/{name}.xlsx", *options)

@@ -192,6 +192,38 @@ def pandalm(values: Mapping[str, Any], source: Source) -> list[Draft]:
     return drafts
 
 
+def llmbar(values: Mapping[str, Any], source: Source) -> list[Draft]:
+    """LLMBar's dataset.json and result.json: input, output_1, output_2, label (1 or 2 is better: human:gold); results
+    hold a judge's winner with the outputs in their order and swapped."""
+    prompt = PromptDraft(_user(_needed(values, "input")))
+    first, second = (ResponseDraft(prompt, f"output_{side}", _said(values, f"output_{side}")) for side in (1, 2))
+    winners: dict[str | None, Winner] = {"1": "a", "2": "b"}
+    gold = winners.get(as_key(values.get("label")))
+    if gold is None:
+        raise Unfit("not a winner", f"label: {values.get('label')!r}; expected 1 or 2")
+    if "results" not in values:
+        return [ComparisonDraft(first, second, source.annotator("human:gold"), gold)]
+    drafts: list[Draft] = [ComparisonDraft(first, second, "human:gold", gold)]
+    for swapped in (False, True):
+        said = _verdict(values["results"], f"swap = {swapped}")
+        winner, reply = winners.get(as_key(said.get("winner"))), said.get("completion")
+        words = str(reply[0] if isinstance(reply, list) and reply else reply or "")
+        a, b = (second, first) if swapped else (first, second)
+        shown: Winner | None = winner if winner is None or not swapped else "b" if winner == "a" else "a"
+        unread = None if winner else "no winner in the reply"
+        drafts.append(ComparisonDraft(a, b, source.annotator(), shown, failure=unread, reply=words))
+    return drafts
+
+
+def _verdict(results: Any, order: str) -> Mapping[str, Any]:
+    """What the last step of a judge said about the outputs in one order."""
+    last = results[-1] if isinstance(results, list) and results else None
+    said = last.get(order) if isinstance(last, dict) else None
+    if not isinstance(said, dict):
+        raise Unfit("no verdict", f"results hold no {order!r}")
+    return said
+
+
 _JUDGED = re.compile(r"\s*(human|judge)_response_(\w+)\s*")
 
 
@@ -213,11 +245,12 @@ def mentalbench(values: Mapping[str, Any], source: Source) -> list[Draft]:
 
 
 def _rating_cell(response: Target, annotator: str, cell: Any, rubric: Rubric) -> RatingDraft:
-    """A cell of JSON, fenced or not; one that cannot be read is kept as it is, without a score."""
+    """A cell of JSON, with a fence or words around it or not; one that cannot be read is kept as it is, without a
+    score."""
     text = str(cell or "").strip()
     if not text:
         return RatingDraft(response, annotator, {}, failure="empty cell", reply="")
-    inner = re.sub(r"^```(?:json)?\s*|\s*```$", "", text)
+    inner = text[max(text.find("{"), 0) : text.rfind("}") + 1]
     try:
         scores = msgspec.json.decode(inner, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError):
@@ -339,6 +372,7 @@ PRESETS = {
         Preset("mentalbench", _JUDGEMENTS, _cells, mentalbench, ("annotator",)),
         Preset("pandalm", _JUDGEMENTS, _has("response1", "response2", "annotator1"), pandalm),
         Preset("alpaca-eval", _JUDGEMENTS, _has("output_1", "output_2", "preference"), alpaca_eval, ("annotator",)),
+        Preset("llmbar", _JUDGEMENTS, _has("input", "output_1", "output_2", "label"), llmbar, ("annotator",)),
         Preset("ultrafeedback", _JUDGEMENTS, _has("instruction", "completions"), ultrafeedback, ("annotator",)),
         Preset(
             "psychocounsel",
