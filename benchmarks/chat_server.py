@@ -22,6 +22,7 @@ import asyncio
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import math
 import random
@@ -102,8 +103,8 @@ class Settings:
     """How the server behaves; times in seconds.
 
     ``most`` requests may be in flight, more get 429. A batch is done ``batch_seconds`` after it was made;
-    ``batch_failed`` is the share of its rows that fail, ``batch_undone`` the share not reached when it expires (None:
-    it does not expire).
+    ``batch_failed`` is the share of its rows that fail, ``batch_prose`` the share of questions whose first answer is
+    not what the schema asks for, ``batch_undone`` the share not reached when it expires (None: it does not expire).
     """
 
     latency: float = 0.0
@@ -113,6 +114,7 @@ class Settings:
     no_schema: bool = False
     batch_seconds: float = 1.0
     batch_failed: float = 0.0
+    batch_prose: float = 0.0
     batch_undone: float | None = None
 
 
@@ -234,6 +236,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.refused: Mapping[str, Any] | None = None
+        self._serial = 0
 
     def text(self, asked: ChatBody, question: bytes, fault: Fault | None = None) -> str:
         """What the model writes."""
@@ -249,13 +252,14 @@ class Answers:
     def completion(self, asked: ChatBody, question: bytes, size: int, fault: Fault | None = None) -> bytes:
         """The whole answer; ``size`` is the length of the request in bytes, for the usage."""
         text = self.text(asked, question, fault)
+        self._serial += 1
         prompt, completion = size // 4, len(text) // 4
         choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
         if asked.logprobs:
             choice["logprobs"] = logprobs_of(text, asked.top_logprobs or 0, question)
         usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
         whole = {
-            "id": f"chatcmpl-{question.hex()[:24]}",
+            "id": f"chatcmpl-{self._serial:024x}",
             "object": "chat.completion",
             "created": 1_795_000_000,
             "model": asked.model,
@@ -329,6 +333,7 @@ class Batches:
         self.batches: dict[str, dict[str, Any]] = {}
         self.cancelled: dict[str, float] = {}
         self.made: dict[str, float] = {}
+        self.numbers = itertools.count(1)
 
     def handle(self, method: str, path: str, query: dict[str, str], head: bytes, body: bytes) -> tuple[int, bytes]:
         """Answer a request under /v1/files or /v1/batches with a status and a body."""
@@ -372,7 +377,7 @@ class Batches:
         return 200, msgspec.json.encode(self._file(self._keep(*fields["file"])))
 
     def _keep(self, name: str, content: bytes) -> str:
-        key = f"file-{len(self.files) + 1:06}"
+        key = f"file-{next(self.numbers):06}"
         self.files[key] = (name, content)
         return key
 
@@ -465,13 +470,14 @@ class Batches:
             return line | {"error": {"code": f"batch_{ended}", "message": message}}, False
         asked = _chat_body.decode(wanted.body)
         question = question_of(bytes(asked.messages))
-        self.counts.attempt(question)
+        first = self.counts.attempt(question) == 1
         self.counts.batch_rows += 1
         response: dict[str, Any] = {"status_code": 200, "request_id": f"req_{number:06}"}
         if _uniform(question, number) < self.settings.batch_failed:
             response |= {"status_code": 500, "body": msgspec.Raw(error_body("It broke.", "server_error"))}
             return line | {"response": response}, False
-        answer = self.answers.completion(asked, question, len(bytes(wanted.body)))
+        prose: Fault | None = "prose" if first and _uniform(question, -1) < self.settings.batch_prose else None
+        answer = self.answers.completion(asked, question, len(bytes(wanted.body)), prose)
         return line | {"response": response | {"body": msgspec.Raw(answer)}}, True
 
 
@@ -740,6 +746,7 @@ def main() -> None:
     parser.add_argument("--no-schema", action="store_true")
     parser.add_argument("--batch-seconds", type=float, default=1.0)
     parser.add_argument("--batch-failed", type=float, default=0.0)
+    parser.add_argument("--batch-prose", type=float, default=0.0)
     parser.add_argument("--batch-undone", type=float)
     parser.add_argument("--faults", default="{}", help="JSON, or a file of it")
     options = vars(parser.parse_args())

@@ -50,7 +50,9 @@ def run_status(run: Run) -> Status:
         counts["responses marked unfit"] += bool(response.marks)
     counts["responses"] = len(responses)
     counts["policies"] = len(policies)
-    lines.append(_line(run, Response, counts, "responses", ("policies", "responses without text", "responses marked unfit")))
+    lines.append(
+        _line(run, Response, counts, "responses", ("policies", "responses without text", "responses marked unfit"))
+    )
     annotators: Counter[str] = Counter()
     for judgement in run.judgements():
         annotators[judgement.annotator] += 1
