@@ -2,12 +2,14 @@
 
 Reads   prompts.jsonl, responses.jsonl (or .parquet)
 
-Texts stay on disk: memory is 16 bytes a response. The responses of a prompt come in the order of their file.
+Texts stay on disk: memory is 24 bytes a response. The responses of a prompt come in the order of their file.
 """
 
 from __future__ import annotations
 
 import array
+import io
+import itertools
 import mmap
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +23,9 @@ from prefkit.durable import PART, explained_disk_errors, read_lines
 from prefkit.errors import RunError
 from prefkit.records import Prompt, Response
 from prefkit.run import Run, not_a_record, read_parquet_records
+
+AT_A_TIME = 1024
+"""Prompts that are looked up together."""
 
 
 class ByPrompt:
@@ -47,7 +52,7 @@ class ByPrompt:
         self._prompt_wanted = prompt_wanted
         self._decoder = msgspec.json.Decoder(Response)
         self._spool, self._path = responses_as_jsonl(run)
-        prompts, offsets = array.array("q"), array.array("q")
+        prompts, offsets, lengths = array.array("q"), array.array("q"), array.array("q")
         for number, (offset, line) in enumerate(lines_with_offsets(self._path), 1):
             try:
                 response = self._decoder.decode(line)
@@ -56,34 +61,50 @@ class ByPrompt:
             if wanted(response):
                 prompts.append(hash(response.prompt_id))
                 offsets.append(offset)
-        found = np.frombuffer(prompts, dtype=np.int64) if prompts else np.empty(0, np.int64)
-        order = np.argsort(found, kind="stable")
-        self._prompts = found[order]
-        self._offsets = np.frombuffer(offsets, dtype=np.int64)[order] if offsets else found
-        self._bytes = mapped(self._path)
+                lengths.append(len(line))
+        order = np.argsort(_as_ints(prompts), kind="stable")
+        self._prompts = _as_ints(prompts)[order]
+        self._offsets = _as_ints(offsets)[order]
+        self._lengths = _as_ints(lengths)[order]
 
     def __iter__(self) -> Iterator[tuple[Prompt, list[Response]]]:
-        for prompt in self._run.prompts():
-            if not self._prompt_wanted(prompt):
-                continue
-            first, behind = self._place(prompt.id)
-            responses = [self._at(offset) for offset in self._offsets[first:behind].tolist()]
-            yield prompt, [response for response in responses if response.prompt_id == prompt.id]
+        decode = self._decoder.decode
+        with open(self._path, "rb", buffering=0) as file:
+            for prompt, first, behind in self._places():
+                responses = map(decode, self._lines(file, first, behind))
+                yield prompt, [response for response in responses if response.prompt_id == prompt.id]
+
+    def _lines(self, file: io.FileIO, first: int, behind: int) -> list[bytes]:
+        """The lines of some responses, in one read where they stand together."""
+        offsets, lengths = self._offsets[first:behind].tolist(), self._lengths[first:behind].tolist()
+        if not offsets:
+            return []
+        if offsets[-1] + lengths[-1] - offsets[0] == sum(lengths):
+            return _read(file, offsets[0], sum(lengths)).removesuffix(b"\n").split(b"\n")
+        return [_read(file, offset, length) for offset, length in zip(offsets, lengths, strict=True)]
 
     def counts(self) -> Iterator[tuple[Prompt, int]]:
         """Each prompt with how many responses it has, without reading them."""
-        for prompt in self._run.prompts():
-            if self._prompt_wanted(prompt):
-                first, behind = self._place(prompt.id)
-                yield prompt, behind - first
+        for prompt, first, behind in self._places():
+            yield prompt, behind - first
 
-    def _place(self, prompt: str) -> tuple[int, int]:
-        key = hash(prompt)
-        return int(np.searchsorted(self._prompts, key)), int(np.searchsorted(self._prompts, key, "right"))
+    def _places(self) -> Iterator[tuple[Prompt, int, int]]:
+        """Each prompt with where its responses begin and end among ours."""
+        wanted = filter(self._prompt_wanted, self._run.prompts())
+        while some := list(itertools.islice(wanted, AT_A_TIME)):
+            keys = np.fromiter((hash(prompt.id) for prompt in some), dtype=np.int64, count=len(some))
+            first = np.searchsorted(self._prompts, keys).tolist()
+            behind = np.searchsorted(self._prompts, keys, "right").tolist()
+            yield from zip(some, first, behind, strict=True)
 
-    def _at(self, offset: int) -> Response:
-        end = self._bytes.find(b"\n", offset)
-        return self._decoder.decode(memoryview(self._bytes)[offset : end if end >= 0 else None])
+
+def _read(file: io.FileIO, offset: int, length: int) -> bytes:
+    file.seek(offset)
+    return file.read(length) or b""
+
+
+def _as_ints(values: array.array[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    return np.frombuffer(values, dtype=np.int64) if values else np.empty(0, np.int64)
 
 
 def responses_as_jsonl(run: Run) -> tuple[Any, Path]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 
 if TYPE_CHECKING:
-    from prefkit.models.asking import AskSettings, Questions
+    from prefkit.models.asking import AskReport, AskSettings, Questions
+    from prefkit.models.batch_desk import BatchState
     from prefkit.models.engine import Tally
     from prefkit.run import Run
 
@@ -44,6 +45,17 @@ _OPTIONS = [
     click.option("--max-tokens", type=click.IntRange(min=0), help="The same in tokens, of prompts and replies."),
     click.option("--max-calls", type=click.IntRange(min=0), help="The same in calls."),
     click.option("--estimate", is_flag=True, help="Send nothing; say what it would take."),
+    click.option(
+        "--batch/--no-batch", help="By the vendor's batch protocol: half the price, up to a day. docs/batches.md"
+    ),
+    click.option("--no-wait", is_flag=True, help="--batch: send, and collect with the same command later."),
+    click.option(
+        "--batch-rows",
+        type=click.IntRange(1, 50_000),
+        default=50_000,
+        show_default=True,
+        help="--batch: questions in one batch, at most.",
+    ),
     click.option("--allow-unscrubbed", is_flag=True, help="Send texts that were not scrubbed out of this network."),
 ]
 
@@ -57,7 +69,7 @@ def asking_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def ask_settings(models: tuple[str, ...], options: dict[str, Any]) -> AskSettings:
     """Take the shared options out of ``options``."""
-    from prefkit.models.asking import AskSettings
+    from prefkit.models.asking import AskSettings, Batching
     from prefkit.models.engine import Limits
 
     limits = Limits(
@@ -68,23 +80,30 @@ def ask_settings(models: tuple[str, ...], options: dict[str, Any]) -> AskSetting
         time_limit=options.pop("time_limit"),
     )
     bounds = {name: options.pop(name) for name in ("max_cost", "max_tokens", "max_calls", "allow_unscrubbed")}
-    return AskSettings(models=models, limits=limits, **bounds)
+    batching = Batching(wait=not options.pop("no_wait"), rows=options.pop("batch_rows"))
+    return AskSettings(models=models, limits=limits, batch=batching if options.pop("batch") else None, **bounds)
 
 
 def ask_and_report(run: Run, questions: Questions, settings: AskSettings) -> None:
     """Ask, show how it goes, say how it went; exit code 1 where something has no answer yet."""
     from prefkit.models.asking import FAILURES, ask_run
+    from prefkit.models.batches import batch_run, refuse_under_way
 
     noun = questions.noun
     with Live(noun) as live:
-        report = ask_run(run, questions, settings, live.show)
+        if settings.batch:
+            report: AskReport = batch_run(run, questions, settings, live.show_batches, live.say)
+        else:
+            refuse_under_way(run, questions, settings)
+            report = ask_run(run, questions, settings, live.show)
     tally = report.tally
     click.echo(f"{noun}.jsonl: {tally.answered:,} new {noun}, {tally.from_before:,} from before")
     click.echo(f"  {_spent(tally)}")
     for model, notes in report.notes.items():
         for note in notes:
             click.echo(f"  {model} {note}")
-    if report.missing <= 0:
+    under_way = _under_way(report)
+    if report.missing <= under_way and not (under_way and settings.batch and settings.batch.wait):
         return
     for model, reason in tally.stopped.items():
         click.echo(f"  {model}: not all asked: {reason}", err=True)
@@ -92,9 +111,22 @@ def ask_and_report(run: Run, questions: Questions, settings: AskSettings) -> Non
         click.echo(f"  failed: {failure.topic}: {failure.reason} ({failure.attempts} attempts)", err=True)
     if tally.failed > len(report.failures):
         click.echo(f"  ... all in {run.path / FAILURES / questions.stage}.jsonl", err=True)
-    words = f"{report.missing:,} of {report.total:,} have no answer ({tally.failed:,} failed)"
+    waits = f", {under_way:,} in batches" if under_way else ""
+    words = f"{report.missing:,} of {report.total:,} have no answer ({tally.failed:,} failed{waits})"
     click.echo(f"Error: {words}. The same command asks these again.", err=True)
     sys.exit(1)
+
+
+def _under_way(report: AskReport) -> int:
+    """Say which batches go on by themselves; how many questions are in them."""
+    from prefkit.models.batches import BatchReport
+
+    if not isinstance(report, BatchReport) or not report.under_way:
+        return 0
+    names = ", ".join(report.batches[:5]) + (", ..." if len(report.batches) > 5 else "")
+    click.echo(f"  {report.under_way:,} questions in batches that go on by themselves: {names or 'being made'}")
+    click.echo("  Run the same command again to collect their answers; it may be tomorrow.")
+    return report.under_way
 
 
 def _spent(tally: Tally) -> str:
@@ -148,7 +180,28 @@ class Live:
         if now < self._due:
             return
         self._due = now + (0.25 if self._terminal else 60.0)
-        line = progress_line(tally, total, now - self._since, self._noun)
+        self._write(progress_line(tally, total, now - self._since, self._noun))
+
+    def show_batches(self, states: Sequence[BatchState]) -> None:
+        """Show how far batches are, at each look at them."""
+        now = time.monotonic()
+        if not self._terminal and now < self._due:
+            return
+        self._due = now + 60.0
+        going = [state for state in states if state.status not in ("completed", "expired", "cancelled", "failed")]
+        parts = [
+            f"{state.id} {state.status} {state.done:,}/{state.total:,}, {state.failed:,} failed" for state in going
+        ]
+        self._write(f"{len(states) - len(going)}/{len(states)} batches ended · " + " · ".join(parts))
+
+    def say(self, line: str) -> None:
+        """Say a line that stays."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        click.echo(line)
+
+    def _write(self, line: str) -> None:
         if self._terminal:
             import shutil
 

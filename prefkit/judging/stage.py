@@ -10,6 +10,7 @@ prompts are passed over, and responses without a text.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import random
 from collections.abc import Iterator, Sequence
@@ -36,7 +37,6 @@ from prefkit.records import (
     Response,
     Usage,
     digest,
-    judgement_id,
 )
 from prefkit.rubric import Principle
 from prefkit.run import Run
@@ -81,7 +81,7 @@ class JudgeQuestions:
         self._policies.add(response.policy)
         if response.prompt_id in self._excluded or (self._chosen and response.policy not in self._chosen):
             return False
-        if response.text is None or not response.text.strip():
+        if not response.text or response.text.isspace():
             self.without_text += 1
             return False
         self.unscrubbed += not response.scrubbed
@@ -162,17 +162,16 @@ class JudgeQuestions:
         """The questions to a judge, prompt by prompt; None for one that the run holds an answer to."""
         annotator, settings = f"llm:{model.name}", self._settings
         samplings = [settings.sampling(model.sampling, sample) for sample in range(settings.samples)]
-        drawn = [msgspec.to_builtins(sampling) for sampling in samplings]
+        names = _Names(annotator, [(sampling, settings.expected) for sampling in samplings])
         for prompt, shown in self._shown():
-            said = [(message.role, message.content) for message in prompt.messages]
+            said = digest([(message.role, message.content) for message in prompt.messages])
             for responses in shown:
                 for sample, sampling in enumerate(samplings):
                     if settings.mode == "choose":
                         responses = _shuffled(responses, prompt.id, annotator, sample)
-                    texts = [(response.id, response.text) for response in responses]
+                    case = msgspec.json.encode((said, [(response.id, response.text) for response in responses]))
                     for form in self.forms(len(responses)):
-                        question = (form.digest, drawn[sample], settings.expected, said, texts)
-                        name = judgement_id(annotator, question, sample)
+                        name = names(form.digest, sample, case)
                         if name in held:
                             yield None
                         else:
@@ -188,6 +187,24 @@ class JudgeQuestions:
     def title(self) -> str:
         """The name of this round in ``run.json``, to which the model's is added."""
         return f"judge {self._settings.mode}"
+
+
+class _Names:
+    """The ids of the judgements of one annotator: digests of form, sampling, sample and case, with what is the same for
+    many cases encoded once, as a run that goes on makes a million of them before it asks anything."""
+
+    def __init__(self, annotator: str, samplings: Sequence[Any]) -> None:
+        self._annotator = annotator
+        self._drawn = [digest(msgspec.to_builtins(sampling)) for sampling in samplings]
+        self._heads: dict[tuple[str, int], bytes] = {}
+
+    def __call__(self, form: str, sample: int, case: bytes) -> str:
+        """The id; ``case`` is JSON."""
+        head = self._heads.get((form, sample))
+        if head is None:
+            head = msgspec.json.encode(("judgement", self._annotator, sample, form, self._drawn[sample]))
+            self._heads[form, sample] = head
+        return hashlib.blake2b(head + case, digest_size=10).hexdigest()
 
 
 def _shuffled(responses: tuple[Response, ...], *drawn_by: object) -> tuple[Response, ...]:

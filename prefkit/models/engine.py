@@ -35,7 +35,7 @@ NEVER_REACHED = 10.0
 """Seconds of patience with an endpoint that could not be connected to once."""
 HOPELESS = 3
 """How many calls in a row without a chance make an endpoint be given up."""
-BREATH = 512
+BREATH = 2048
 """Tasks already done that are passed over before other work gets its turn."""
 
 
@@ -254,16 +254,17 @@ class _Lane:
             return heapq.heappop(self._waiting)[2]
         if self._tasks is None or len(self._waiting) >= self._limits.concurrency:
             return None
+        passed = 0
         try:
-            passed = 0
             for task in itertools.islice(self._tasks, BREATH):
                 if task is not None:
                     return _Work(task, task.request())
                 passed += 1
-                self._engine.tally.from_before += 1
         except Exception as error:  # noqa: BLE001 - raised again when what is in flight is answered
             self._engine.fail(error)
             return None
+        finally:
+            self._engine.tally.from_before += passed
         self._passing = passed == BREATH
         if not self._passing:
             self._tasks = None

@@ -126,7 +126,7 @@ class HttpEndpoint:
         Only connecting and each pause between two packets are bound in time, for large files take as long as they take.
 
         Raises:
-            CallFailed: the connection failed, or the status is not 200.
+            CallFailed: the connection failed, or the status is not one of success.
         """
         headers = {name: value for name, value in self._headers.items() if json is not None or name != "Content-Type"}
         timeout = aiohttp.ClientTimeout(sock_read=self._seconds, sock_connect=self._timeout.sock_connect)
@@ -136,7 +136,7 @@ class HttpEndpoint:
             async with self._session.request(
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as answer:
-                if answer.status != 200:
+                if not 200 <= answer.status < 300:
                     raise self.refusal(answer.status, answer.headers, await answer.read())
                 yield answer
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
