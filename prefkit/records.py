@@ -28,7 +28,7 @@ Winner = Literal["a", "b", "tie"]
 Score = int | float
 
 
-class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """What all records share: they cannot be changed, and a field that is not theirs is an error."""
 
 

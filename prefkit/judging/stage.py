@@ -162,21 +162,33 @@ class JudgeQuestions:
         """The questions to a judge, prompt by prompt; None for one that the run holds an answer to."""
         annotator, settings = f"llm:{model.name}", self._settings
         samplings = [settings.sampling(model.sampling, sample) for sample in range(settings.samples)]
-        names = _Names(annotator, [(sampling, settings.expected) for sampling in samplings])
+        drawn = [digest(msgspec.to_builtins(sampling), settings.expected) for sampling in samplings]
+        heads: dict[int, list[tuple[Form, bytes]]] = {}
         for prompt, shown in self._shown():
             said = digest([(message.role, message.content) for message in prompt.messages])
             for responses in shown:
                 for sample, sampling in enumerate(samplings):
                     if settings.mode == "choose":
                         responses = _shuffled(responses, prompt.id, annotator, sample)
+                    place = len(responses) * settings.samples + sample
+                    if place not in heads:
+                        heads[place] = self._heads(annotator, len(responses), sample, drawn[sample])
                     case = msgspec.json.encode((said, [(response.id, response.text) for response in responses]))
-                    for form in self.forms(len(responses)):
-                        name = names(form.digest, sample, case)
+                    for form, head in heads[place]:
+                        name = hashlib.blake2b(head + case, digest_size=10).hexdigest()
                         if name in held:
                             yield None
                         else:
                             asked = _Asked(name, annotator, self._rubric_hash, prompt, responses, sample)
                             yield JudgeTask(asked, form, sampling, expected=settings.expected)
+
+    def _heads(self, annotator: str, shown: int, sample: int, drawn: str) -> list[tuple[Form, bytes]]:
+        """For each form the part of a judgement's id that is the same for all cases: a run that goes on makes a million
+        ids before it asks anything."""
+        return [
+            (form, msgspec.json.encode(("judgement", annotator, sample, form.digest, drawn)))
+            for form in self.forms(shown)
+        ]
 
     def facts(self) -> dict[str, Any]:
         """The settings, for ``run.json``."""
@@ -187,24 +199,6 @@ class JudgeQuestions:
     def title(self) -> str:
         """The name of this round in ``run.json``, to which the model's is added."""
         return f"judge {self._settings.mode}"
-
-
-class _Names:
-    """The ids of the judgements of one annotator: digests of form, sampling, sample and case, with what is the same for
-    many cases encoded once, as a run that goes on makes a million of them before it asks anything."""
-
-    def __init__(self, annotator: str, samplings: Sequence[Any]) -> None:
-        self._annotator = annotator
-        self._drawn = [digest(msgspec.to_builtins(sampling)) for sampling in samplings]
-        self._heads: dict[tuple[str, int], bytes] = {}
-
-    def __call__(self, form: str, sample: int, case: bytes) -> str:
-        """The id; ``case`` is JSON."""
-        head = self._heads.get((form, sample))
-        if head is None:
-            head = msgspec.json.encode(("judgement", self._annotator, sample, form, self._drawn[sample]))
-            self._heads[form, sample] = head
-        return hashlib.blake2b(head + case, digest_size=10).hexdigest()
 
 
 def _shuffled(responses: tuple[Response, ...], *drawn_by: object) -> tuple[Response, ...]:
