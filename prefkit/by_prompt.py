@@ -2,13 +2,14 @@
 
 Reads   prompts.jsonl, responses.jsonl (or .parquet)
 
-Texts stay on disk: memory is 24 bytes a response. The responses of a prompt come in the order of their file.
+Texts stay on disk: memory is 48 bytes a response. The responses of a prompt come in the order of their file.
 """
 
 from __future__ import annotations
 
 import array
-import io
+import contextlib
+import hashlib
 import itertools
 import mmap
 import tempfile
@@ -29,8 +30,7 @@ AT_A_TIME = 1024
 
 
 class ByPrompt:
-    """Prompts with their responses. Iterating gives a prompt and a list of its responses; it may be done many times,
-    also at once.
+    """Prompts with their responses, which are known by place (0, 1, ...) until they are read.
 
     Args:
         run: the run.
@@ -52,7 +52,8 @@ class ByPrompt:
         self._prompt_wanted = prompt_wanted
         self._decoder = msgspec.json.Decoder(Response)
         self._spool, self._path = responses_as_jsonl(run)
-        prompts, offsets, lengths = array.array("q"), array.array("q"), array.array("q")
+        index: dict[str, int] = {}
+        prompts, offsets, lengths, policies, prints = (array.array("q") for _ in range(5))
         for number, (offset, line) in enumerate(lines_with_offsets(self._path), 1):
             try:
                 response = self._decoder.decode(line)
@@ -62,45 +63,53 @@ class ByPrompt:
                 prompts.append(hash(response.prompt_id))
                 offsets.append(offset)
                 lengths.append(len(line))
+                policies.append(index.setdefault(response.policy, len(index)))
+                prints.frombytes(_fingerprint(response))
         order = np.argsort(_as_ints(prompts), kind="stable")
-        self._prompts = _as_ints(prompts)[order]
-        self._offsets = _as_ints(offsets)[order]
-        self._lengths = _as_ints(lengths)[order]
+        self._prompts, self._offsets, self._lengths, self._policy = (
+            _as_ints(values)[order] for values in (prompts, offsets, lengths, policies)
+        )
+        self._fingerprints = _as_ints(prints)[order].tobytes()
+        self.policies = list(index)
+        """The policies of the responses that count."""
 
     def __iter__(self) -> Iterator[tuple[Prompt, list[Response]]]:
-        decode = self._decoder.decode
-        with open(self._path, "rb", buffering=0) as file:
-            for prompt, first, behind in self._places():
-                responses = map(decode, self._lines(file, first, behind))
-                yield prompt, [response for response in responses if response.prompt_id == prompt.id]
+        """The prompts, each with its responses."""
+        with self.reading() as response:
+            for prompt, places in self.places():
+                yield prompt, list(map(response, places))
 
-    def _lines(self, file: io.FileIO, first: int, behind: int) -> list[bytes]:
-        """The lines of some responses, in one read where they stand together."""
-        offsets, lengths = self._offsets[first:behind].tolist(), self._lengths[first:behind].tolist()
-        if not offsets:
-            return []
-        if offsets[-1] + lengths[-1] - offsets[0] == sum(lengths):
-            return _read(file, offsets[0], sum(lengths)).removesuffix(b"\n").split(b"\n")
-        return [_read(file, offset, length) for offset, length in zip(offsets, lengths, strict=True)]
-
-    def counts(self) -> Iterator[tuple[Prompt, int]]:
-        """Each prompt with how many responses it has, without reading them."""
-        for prompt, first, behind in self._places():
-            yield prompt, behind - first
-
-    def _places(self) -> Iterator[tuple[Prompt, int, int]]:
-        """Each prompt with where its responses begin and end among ours."""
+    def places(self) -> Iterator[tuple[Prompt, range]]:
+        """The prompts, each with the places of its responses; these are not read."""
         wanted = filter(self._prompt_wanted, self._run.prompts())
         while some := list(itertools.islice(wanted, AT_A_TIME)):
             keys = np.fromiter((hash(prompt.id) for prompt in some), dtype=np.int64, count=len(some))
             first = np.searchsorted(self._prompts, keys).tolist()
             behind = np.searchsorted(self._prompts, keys, "right").tolist()
-            yield from zip(some, first, behind, strict=True)
+            yield from zip(some, map(range, first, behind), strict=True)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Callable[[int], Response]]:
+        """A function that reads the response at a place."""
+        with open(self._path, "rb", buffering=0) as file:
+
+            def response(place: int) -> Response:
+                file.seek(self._offsets[place])
+                return self._decoder.decode(file.read(self._lengths[place]) or b"")
+
+            yield response
+
+    def policy(self, place: int) -> str:
+        """The policy of a response."""
+        return self.policies[self._policy[place]]
+
+    def fingerprint(self, place: int) -> bytes:
+        """Eight bytes that digest the id and the text of a response."""
+        return self._fingerprints[8 * place : 8 * place + 8]
 
 
-def _read(file: io.FileIO, offset: int, length: int) -> bytes:
-    file.seek(offset)
-    return file.read(length) or b""
+def _fingerprint(response: Response) -> bytes:
+    return hashlib.blake2b(f"{response.id}\n{response.text or ''}".encode(), digest_size=8).digest()
 
 
 def _as_ints(values: array.array[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -120,7 +120,7 @@ class JudgeQuestions:
     def per_prompt(self) -> Iterator[tuple[Prompt, int]]:
         """The prompts that are asked about, with how many responses they have."""
         needed = 1 if self._settings.mode == "rate" else 2
-        found = ((prompt, count) for prompt, count in self._cases.counts() if count >= needed)
+        found = ((prompt, len(places)) for prompt, places in self._cases.places() if len(places) >= needed)
         return itertools.islice(found, self._settings.prompts)
 
     def total(self, model: Model) -> int:
@@ -139,24 +139,27 @@ class JudgeQuestions:
         pairs = count * (count - 1) // 2
         return 2 * min(pairs, self._settings.pairs_per_prompt or pairs)
 
-    def _shown(self) -> Iterator[tuple[Prompt, list[tuple[Response, ...]]]]:
-        """For each prompt the responses to show, in the order to show them."""
+    def _shown(self) -> Iterator[tuple[Prompt, list[tuple[int, ...]]]]:
+        """For each prompt the places of the responses to show, in the order to show them."""
         settings = self._settings
         needed = 1 if settings.mode == "rate" else 2
-        enough = ((prompt, responses) for prompt, responses in self._cases if len(responses) >= needed)
-        for prompt, responses in itertools.islice(enough, settings.prompts):
+        enough = ((prompt, places) for prompt, places in self._cases.places() if len(places) >= needed)
+        for prompt, places in itertools.islice(enough, settings.prompts):
             if settings.mode == "rate":
-                yield prompt, [(response,) for response in responses]
+                yield prompt, [(place,) for place in places]
             elif settings.mode == "choose":
-                yield prompt, [tuple(responses)]
+                yield prompt, [tuple(places)]
             else:
-                pairs = list(itertools.combinations(responses, 2))
+                pairs = list(itertools.combinations(places, 2))
                 if settings.baseline is not None:
-                    pairs = [pair for pair in pairs if sum(one.policy == settings.baseline for one in pair) == 1]
+                    pairs = [pair for pair in pairs if self._of_baseline(pair) == 1]
                 if settings.pairs_per_prompt is not None and len(pairs) > settings.pairs_per_prompt:
                     drawn = random.Random(digest(prompt.id, settings.seed)).sample(pairs, settings.pairs_per_prompt)
                     pairs = [pair for pair in pairs if pair in drawn]
                 yield prompt, [shown for a, b in pairs for shown in ((a, b), (b, a))]
+
+    def _of_baseline(self, pair: tuple[int, int]) -> int:
+        return sum(self._cases.policy(place) == self._settings.baseline for place in pair)
 
     def tasks(self, model: Model, held: Held) -> Iterator[Task | None]:
         """The questions to a judge, prompt by prompt; None for one that the run holds an answer to."""
@@ -164,31 +167,42 @@ class JudgeQuestions:
         samplings = [settings.sampling(model.sampling, sample) for sample in range(settings.samples)]
         drawn = [digest(msgspec.to_builtins(sampling), settings.expected) for sampling in samplings]
         heads: dict[int, list[tuple[Form, bytes]]] = {}
-        for prompt, shown in self._shown():
-            said = digest([(message.role, message.content) for message in prompt.messages])
-            for responses in shown:
+        with self._cases.reading() as read:
+            for prompt, said, places in self._cases_shown():
                 for sample, sampling in enumerate(samplings):
                     if settings.mode == "choose":
-                        responses = _shuffled(responses, prompt.id, annotator, sample)
-                    place = len(responses) * settings.samples + sample
-                    if place not in heads:
-                        heads[place] = self._heads(annotator, len(responses), sample, drawn[sample])
-                    case = msgspec.json.encode((said, [(response.id, response.text) for response in responses]))
-                    for form, head in heads[place]:
+                        places = self._shuffled(places, prompt.id, annotator, sample)
+                    kind = len(places) * settings.samples + sample
+                    if kind not in heads:
+                        heads[kind] = self._heads(annotator, len(places), sample, drawn[sample])
+                    case = said + b"".join(map(self._cases.fingerprint, places))
+                    for form, head in heads[kind]:
                         name = hashlib.blake2b(head + case, digest_size=10).hexdigest()
                         if name in held:
                             yield None
                         else:
-                            asked = _Asked(name, annotator, self._rubric_hash, prompt, responses, sample)
+                            asked = _Asked(name, annotator, self._rubric_hash, prompt, tuple(map(read, places)), sample)
                             yield JudgeTask(asked, form, sampling, expected=settings.expected)
 
+    def _cases_shown(self) -> Iterator[tuple[Prompt, bytes, tuple[int, ...]]]:
+        """Each case: the prompt, a digest of its words, and the places of the responses to show."""
+        for prompt, shown in self._shown():
+            said = digest([(message.role, message.content) for message in prompt.messages]).encode()
+            for places in shown:
+                yield prompt, said, places
+
     def _heads(self, annotator: str, shown: int, sample: int, drawn: str) -> list[tuple[Form, bytes]]:
-        """For each form the part of a judgement's id that is the same for all cases: a run that goes on makes a million
-        ids before it asks anything."""
+        """For each form the part of a judgement's id that is the same for all cases; the rest are digests of the
+        prompt's words and of the responses. A run that goes on makes a million ids before it asks anything."""
         return [
             (form, msgspec.json.encode(("judgement", annotator, sample, form.digest, drawn)))
             for form in self.forms(shown)
         ]
+
+    def _shuffled(self, places: tuple[int, ...], *drawn_by: object) -> tuple[int, ...]:
+        order = sorted(places, key=self._cases.fingerprint)
+        random.Random(digest("order", *drawn_by)).shuffle(order)
+        return tuple(order)
 
     def facts(self) -> dict[str, Any]:
         """The settings, for ``run.json``."""
@@ -199,12 +213,6 @@ class JudgeQuestions:
     def title(self) -> str:
         """The name of this round in ``run.json``, to which the model's is added."""
         return f"judge {self._settings.mode}"
-
-
-def _shuffled(responses: tuple[Response, ...], *drawn_by: object) -> tuple[Response, ...]:
-    order = sorted(responses, key=lambda response: response.id)
-    random.Random(digest("order", *drawn_by)).shuffle(order)
-    return tuple(order)
 
 
 class _Asked(msgspec.Struct, frozen=True):
