@@ -5,6 +5,9 @@
     responses.jsonl      appended
     judgements.jsonl     appended
     rejects/             rows that an import could not use, with line and reason
+    failures/            questions that got no answer in the last round, and why
+    batches/             which questions are in a vendor's batch, without their words
+    audit/               figures about judges, answers to injected instructions
     pairs.parquet        written whole
     dataset/             written whole
 

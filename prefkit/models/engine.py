@@ -132,6 +132,7 @@ class Engine:
         self._lanes = [_Lane(lane, limits, self) for lane in lanes]
         self._calls: set[asyncio.Task[None]] = set()
         self._broken: BaseException | None = None
+        self._clock: asyncio.TimerHandle | None = None
         self._stopping: str | None = None
 
     async def run(self) -> Tally:
@@ -141,16 +142,11 @@ class Engine:
             RunError: an answer could not be written; nothing more was asked.
         """
         start = time.monotonic()
-        if self._limits.time_limit is not None:
-            loop = asyncio.get_running_loop()
-            clock = loop.call_later(self._limits.time_limit, self.stop, f"time limit of {self._limits.time_limit:g} s")
-        else:
-            clock = None
         try:
             await asyncio.gather(*(lane.drive() for lane in self._lanes))
         finally:
-            if clock:
-                clock.cancel()
+            if self._clock:
+                self._clock.cancel()
             for call in self._calls:
                 call.cancel()
             await asyncio.gather(*self._calls, return_exceptions=True)
@@ -158,6 +154,14 @@ class Engine:
         if self._broken is not None:
             raise self._broken
         return self.tally
+
+    def _begin(self, call: asyncio.Task[None]) -> None:
+        """A call begins; the first one starts the clock of the time limit."""
+        if self._clock is None and self._limits.time_limit is not None:
+            reason = f"time limit of {self._limits.time_limit:g} s"
+            self._clock = asyncio.get_running_loop().call_later(self._limits.time_limit, self.stop, reason)
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
 
     def stop(self, reason: str) -> None:
         """Send nothing more; what is in flight is waited for."""
@@ -235,9 +239,7 @@ class _Lane:
             place.throttle.begin(now)
             self._in_flight += 1
             engine.tally.in_flight += 1
-            call = loop.create_task(self._call(place, work, reserved))
-            engine._calls.add(call)
-            call.add_done_callback(engine._calls.discard)
+            engine._begin(loop.create_task(self._call(place, work, reserved)))
 
     def _free_place(self, now: float) -> _Place | None:
         if len(self._places) == 1:
