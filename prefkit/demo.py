@@ -1,7 +1,7 @@
 """The sample that ships with prefkit, and the way through it.
 
 Reads   prefkit/sample/
-Writes  FOLDER/sample (a copy, to look at) and FOLDER/run
+Writes  FOLDER/sample (a copy, to look at), FOLDER/run and FOLDER/asked
 """
 
 from __future__ import annotations
@@ -58,19 +58,28 @@ def demo_steps(folder: Path) -> Iterator[Step]:
         ["build-pairs", run, "--test-size", "0.2", "--licence", "apache-2.0"],
     )
     yield Step("Read some.", ["pairs", run, "--sample", "2"])
-    embedded = missing_for_embedded()
+    yield Step("Where the run stands.", ["status", run])
+    yield from asking_steps(str(folder / "asked"), str(sample / "prompts.csv"))
+
+
+def asking_steps(run: str, prompts: str) -> Iterator[Step]:
+    """The commands that ask a model, in a run of their own: answers as a first policy, then a judge of these."""
+    missing = missing_for_embedded()
     small = ["--prompts", "2", "--concurrency", "1"]
+    made = f"{run} is there from before." if (Path(run) / "run.json").exists() else ""
+    yield Step("A second run, without answers: the client speeches alone.", ["new", run, "-r", "psychocounsel"], made)
+    yield Step("", ["import", "prompts", run, prompts])
     yield Step(
-        "A fifth policy: a small model inside this process, asked over the protocol that vendors and vLLM serve.",
+        "A policy: a small model inside this process, asked over the protocol that vendors and vLLM serve.",
         ["generate", run, "--policy", "embedded/smollm2", "--words", "50", "--reply-tokens", "80", *small],
-        embedded,
+        missing,
     )
     yield Step(
         "The same model as a judge, under a JSON schema. It judges as a coin does; a real judge is one option away.",
-        ["judge", run, "--judge", "embedded/smollm2", "--policy", "embedded/smollm2", *small],
-        embedded,
+        ["judge", run, "--judge", "embedded/smollm2", *small],
+        missing,
     )
-    yield Step("Where the run stands.", ["status", run])
+    yield Step("What that took.", ["spending", run], missing)
 
 
 def missing_for_embedded() -> str:

@@ -23,7 +23,8 @@ def demo(folder: Path) -> None:
 
     lay_out_sample(folder)
     for step in demo_steps(folder):
-        click.secho(f"\n# {step.why}", dim=True)
+        if step.why:
+            click.secho(f"\n# {step.why}", dim=True)
         click.secho(f"$ prefkit {' '.join(step.arguments)}", bold=True)
         if step.done:
             click.echo(step.done)

@@ -7,6 +7,7 @@ the header of the call and nowhere else: what a server says is searched for it b
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import email.utils
 import os
@@ -32,11 +33,27 @@ _HOPELESS = {401, 402, 403, 404, 405}
 _CROWDED = {429, 503, 529}
 
 
+class Answer(aiohttp.ClientResponse):
+    """A response that still knows its connection when it has been read, and the connection is back in the pool."""
+
+    _transport: asyncio.Transport | None = None
+
+    async def start(self, connection: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        """Read the head."""
+        self._transport = connection.transport
+        return await super().start(connection)
+
+    def hang_up(self) -> None:
+        """Close the connection, whoever uses it now: what comes over it belongs to earlier calls."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
 class HttpEndpoint:
     """An endpoint that speaks the protocol.
 
     Args:
-        session: whose connections are used.
+        session: whose connections are used; made with ``response_class=Answer``.
         base_url: with its ``/v1``; ``/chat/completions`` is added.
         model: what the endpoint calls the model.
         key: for the Authorization header.
@@ -111,7 +128,8 @@ class HttpEndpoint:
             ) as answer:
                 raw = await answer.read()
                 if answer.status == 200 and self._answers.hold(raw):
-                    answer.close()
+                    if isinstance(answer, Answer):
+                        answer.hang_up()
                     raise _SaidBefore(hash(raw))
                 return answer.status, answer.headers, raw
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:

@@ -20,7 +20,7 @@ from prefkit.errors import PrefkitError
 from prefkit.models.catalogue import TEMPLATE, ModelEntry, is_local
 from prefkit.models.chat import Endpoint, Model
 from prefkit.models.embedded import PATIENCE, SLOTS, Served, served
-from prefkit.models.http import HttpEndpoint
+from prefkit.models.http import Answer, HttpEndpoint
 from prefkit.models.replay import Recorder, ReplayEndpoint
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class _Opening:
                     connector=self._connector,
                     connector_owner=False,
                     cookie_jar=aiohttp.DummyCookieJar(),
+                    response_class=Answer,
                     trust_env=not local,
                 )
             )
