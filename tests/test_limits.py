@@ -53,7 +53,7 @@ def test_a_crowded_endpoint_halves_the_limit_once_a_second_down_to_one_call():
     throttle = Throttle(64)
     throttle.crowded(0.0, None)
     throttle.crowded(0.5, None)
-    assert throttle.limit == 16
+    assert throttle.limit == 32
     for second in range(1, 10):
         throttle.crowded(float(second), None)
     assert throttle.limit == 1
@@ -63,7 +63,7 @@ def test_a_crowded_endpoint_halves_the_limit_once_a_second_down_to_one_call():
 def test_after_a_halving_the_limit_grows_again_by_small_steps():
     throttle = Throttle(64)
     throttle.crowded(0.0, None)
-    assert throttle.limit == 16
+    assert throttle.limit == 32
     simulated(throttle, 5.0, slots=1000)
     assert throttle.limit == 64
 

@@ -13,16 +13,11 @@ from pathlib import Path
 import pytest
 
 from prefkit.errors import PrefkitError
-from prefkit.models.catalogue import (
-    NEW_FILE,
-    PROVIDERS,
-    Catalogue,
-    ModelEntry,
-    is_local,
-    public_url,
-    start_models_file,
-)
+from prefkit.models.addresses import is_local, public_url
+from prefkit.models.catalogue import Catalogue
 from prefkit.models.chat import Price, Sampling
+from prefkit.models.entries import PROVIDERS, ModelEntry
+from prefkit.models.models_file import NEW_FILE, start_models_file
 from prefkit.models.opening import key_of
 from prefkit.records import Usage
 

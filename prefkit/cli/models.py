@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from prefkit.models.catalogue import ModelEntry
     from prefkit.models.chat import Price
+    from prefkit.models.entries import ModelEntry
 
 _RUN = click.option("--run", type=click.Path(path_type=Path), help="The run whose models.yaml counts.")
 
@@ -32,7 +32,8 @@ def list_(run: Path | None) -> None:
     \b
         prefkit models list --run runs/first
     """
-    from prefkit.models.catalogue import FILE, Catalogue, providers
+    from prefkit.models.catalogue import Catalogue, providers
+    from prefkit.models.models_file import FILE
 
     catalogue = Catalogue.load(run)
     if catalogue.path is None:
@@ -58,7 +59,7 @@ def init(run: Path | None) -> None:
     \b
         prefkit models init runs/first
     """
-    from prefkit.models.catalogue import start_models_file
+    from prefkit.models.models_file import start_models_file
 
     path = start_models_file(run or Path())
     click.echo(f"{path}: edit it, then prefkit models list{f' --run {run}' if run else ''}")

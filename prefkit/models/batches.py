@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 
 from prefkit.durable import Appender
 from prefkit.errors import PrefkitError, RunError
+from prefkit.models.addresses import public_url
 from prefkit.models.asking import (
     AskReport,
     AskSettings,
@@ -38,8 +39,8 @@ from prefkit.models.batch_desk import Desk
 from prefkit.models.batch_notes import FOLDER, Book, Note, unpacked
 from prefkit.models.batch_sending import Sending
 from prefkit.models.batch_state import Grown, Lot, Say, Watch
-from prefkit.models.catalogue import ModelEntry, public_url
 from prefkit.models.chat import CallFailed
+from prefkit.models.entries import ModelEntry
 from prefkit.models.http import HttpEndpoint
 from prefkit.models.opening import opened
 from prefkit.records import Response

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import msgspec
 
 from prefkit.errors import PrefkitError
-from prefkit.models.catalogue import FILE, ModelEntry, public_url
+from prefkit.models.addresses import public_url
 from prefkit.models.chat import CallFailed, Endpoint, Reply, Request
+from prefkit.models.entries import ModelEntry
+from prefkit.models.models_file import FILE
 from prefkit.models.opening import key_of, opened
 from prefkit.records import Message
 

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from prefkit.errors import PrefkitError
-from prefkit.models.catalogue import SMOLLM2
+from prefkit.models.entries import SMOLLM2
 
 SLOTS = 2
 """Answers written at the same time."""

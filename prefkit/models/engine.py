@@ -210,7 +210,7 @@ class _Lane:
         engine, loop = self._engine, asyncio.get_running_loop()
         while True:
             now = loop.time()
-            reason = engine._stopping or engine.tally.stopped.get(self.model.name)
+            reason = self._halted()
             if reason is not None:
                 if self._tasks is not None or self._ready or self._waiting:
                     engine.tally.stopped.setdefault(self.model.name, reason)
@@ -228,18 +228,28 @@ class _Lane:
                     return
                 await self._sleep(self._next_moment(now))
                 continue
-            reserved = engine._budget.reserve(work.request, self.model.price)
-            if reserved is None:
-                self._ready.append(work)
-                if engine._budget.reserved:
-                    await self._sleep(None)
-                else:
-                    engine.tally.stopped[self.model.name] = "budget"
-                continue
-            place.throttle.begin(now)
-            self._in_flight += 1
-            engine.tally.in_flight += 1
-            engine._begin(loop.create_task(self._call(place, work, reserved)))
+            reserved = self._start(place, work, now)
+            if reserved is not None:
+                engine._begin(loop.create_task(self._calls(place, work, reserved)))
+            elif engine._budget.reserved:
+                await self._sleep(None)
+            else:
+                engine.tally.stopped[self.model.name] = "budget"
+
+    def _halted(self) -> str | None:
+        """Why nothing more is sent to this model; None while something is."""
+        return self._engine._stopping or self._engine.tally.stopped.get(self.model.name)
+
+    def _start(self, place: _Place, work: _Work, now: float) -> Reserved | None:
+        """Count a call that begins, and give what is reserved for it; None where the budget has too little left."""
+        reserved = self._engine._budget.reserve(work.request, self.model.price)
+        if reserved is None:
+            self._ready.append(work)
+            return None
+        place.throttle.begin(now)
+        self._in_flight += 1
+        self._engine.tally.in_flight += 1
+        return reserved
 
     def _free_place(self, now: float) -> _Place | None:
         if len(self._places) == 1:
@@ -288,6 +298,21 @@ class _Lane:
         await self.woken.wait()
         timer.cancel()
 
+    async def _calls(self, place: _Place, work: _Work, reserved: Reserved) -> None:
+        """Make a call, and go on with the next for as long as there is room: that costs less than to begin anew."""
+        loop, throttle = asyncio.get_running_loop(), place.throttle
+        next_work: _Work | None = work
+        next_reserved: Reserved | None = reserved
+        while next_work is not None and next_reserved is not None:
+            await self._call(place, next_work, next_reserved)
+            now = loop.time()
+            going_on = self._halted() is None and throttle.free(now)
+            next_work = self._next(now) if going_on else None
+            next_reserved = self._start(place, next_work, now) if next_work is not None else None
+            if throttle.free(now):
+                self.woken.set()
+        self.woken.set()
+
     async def _call(self, place: _Place, work: _Work, reserved: Reserved) -> None:
         engine, loop = self._engine, asyncio.get_running_loop()
         settled = False
@@ -316,8 +341,6 @@ class _Lane:
             engine.tally.in_flight -= 1
             if engine._budget.bounded:
                 engine._wake_all()
-            else:
-                self.woken.set()
 
     def _after_reply(self, work: _Work, reply: Reply) -> None:
         tally, usage = self._engine.tally, reply.usage

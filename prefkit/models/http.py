@@ -124,7 +124,11 @@ class HttpEndpoint:
     async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         try:
             async with self._session.post(
-                self._url, data=body, headers=self._headers, timeout=self._timeout, allow_redirects=False
+                self._url,
+                data=aiohttp.BytesPayload(body),
+                headers=self._headers,
+                timeout=self._timeout,
+                allow_redirects=False,
             ) as answer:
                 raw = await answer.read()
                 if answer.status == 200 and self._answers.hold(raw):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-START = 32
+START = 64
 WORTH_IT = 0.1
 """How much faster the answers must come for a larger limit to stay, as a share of how much larger it is."""
 HELD = 4

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from prefkit.errors import PrefkitError
-from prefkit.models.catalogue import TEMPLATE, ModelEntry, is_local
+from prefkit.models.addresses import is_local
 from prefkit.models.chat import Endpoint, Model
 from prefkit.models.embedded import PATIENCE, SLOTS, Served, served
+from prefkit.models.entries import TEMPLATE, ModelEntry
 from prefkit.models.http import Answer, HttpEndpoint
 from prefkit.models.replay import Recorder, ReplayEndpoint
 
