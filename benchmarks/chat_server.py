@@ -7,12 +7,15 @@ It prints ``{"port": ...}`` when it listens and stops on SIGTERM. ``running`` st
     POST /v1/chat/completions         an object that fits the JSON schema asked for, by a digest of the messages: the
                                       same question gets the same answer
     POST /v1/files, /v1/batches, ...  the vendor batch protocol, with files in memory
+    POST /v1/embeddings               vectors of the words that a text holds: texts that share words are near
     GET  /v1/models                   the one model
     GET  /counts                      what was asked so far
+    GET  /questions?last=N            the messages of the last chat requests, 256 at most
     POST /reset, /faults              forget the counts; other faults from now on
 
 A question is known by its messages up to the first turn of the assistant: a request to repair an answer counts as one
-more attempt at the same question. A ``Faults`` says which attempts fail, and how.
+more attempt at the same question. A ``Faults`` says which attempts fail, and how; of embeddings those fail that fail
+with a status.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ import time
 import urllib.parse
 import urllib.request
 from bisect import bisect
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -112,6 +115,7 @@ class Settings:
     most: int | None = None
     key: str | None = None
     no_schema: bool = False
+    no_embeddings: bool = False
     batch_seconds: float = 1.0
     batch_failed: float = 0.0
     batch_prose: float = 0.0
@@ -140,6 +144,14 @@ class BatchRow(msgspec.Struct, frozen=True):
     body: msgspec.Raw
 
 
+class EmbeddingBody(msgspec.Struct, frozen=True):
+    """The parts of a request for embeddings that matter here."""
+
+    input: str | list[str]
+    model: str = "fake"
+
+
+_embedding_body = msgspec.json.Decoder(EmbeddingBody)
 _chat_body = msgspec.json.Decoder(ChatBody)
 _batch_row = msgspec.json.Decoder(BatchRow)
 _assistant = re.compile(rb'\{\s*"role"\s*:\s*"assistant"')
@@ -230,6 +242,30 @@ def _priced(token: str, chance: float) -> dict[str, Any]:
     return {"token": token, "logprob": math.log(chance), "bytes": list(token.encode())}
 
 
+WIDTH = 64
+"""Numbers in an embedding."""
+_word = re.compile(r"\w+")
+
+
+def embedding_of(text: str) -> list[float]:
+    """How often the words of a text hash to each of the places."""
+    counted = [0.0] * WIDTH
+    for word in _word.findall(text.lower()):
+        counted[hashlib.blake2b(word.encode(), digest_size=8).digest()[0] % WIDTH] += 1.0
+    return counted
+
+
+def embeddings(asked: EmbeddingBody) -> bytes:
+    """The embeddings of all texts of a request, the last one first, for their order is theirs to say."""
+    texts = [asked.input] if isinstance(asked.input, str) else asked.input
+    data = [
+        {"object": "embedding", "index": number, "embedding": embedding_of(text)} for number, text in enumerate(texts)
+    ]
+    tokens = sum(map(len, texts)) // 4
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return msgspec.json.encode({"object": "list", "data": data[::-1], "model": asked.model, "usage": usage})
+
+
 class Answers:
     """Makes completions. A schema that was refused is remembered: the model then writes the same object unasked, in a
     fence with prose around, as models do."""
@@ -297,6 +333,11 @@ class Counts:
     refused: int = 0
     bytes_received: int = 0
     batch_rows: int = 0
+    embedding_requests: int = 0
+    embedded: int = 0
+    """Texts whose embedding was answered."""
+    inputs: Counter[bytes] = field(default_factory=Counter)
+    """Attempts at each request for embeddings."""
     connections: int = 0
     first_request_at: float | None = None
     last_answer_at: float | None = None
@@ -310,7 +351,7 @@ class Counts:
         """The counts as JSON can hold them."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         attempts = Counter(self.questions.values())
-        own = {name: value for name, value in vars(self).items() if name not in ("questions", "faults")}
+        own = {name: value for name, value in vars(self).items() if name not in ("questions", "faults", "inputs")}
         return own | {
             "distinct": len(self.questions),
             "attempts": {str(number): attempts[number] for number in sorted(attempts)},
@@ -505,7 +546,7 @@ def _faulty_input(rows: list[bytes]) -> dict[str, Any] | None:
 # The protocol
 
 _PHRASES = {200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found", 429: b"Too Many Requests"}
-_PHRASES |= {500: b"Internal Server Error", 503: b"Service Unavailable"}
+_PHRASES |= {500: b"Internal Server Error", 501: b"Not Implemented", 503: b"Service Unavailable"}
 _ERRORS: dict[str, tuple[int, bytes]] = {
     "429": (429, error_body("Rate limit reached.", "requests", "rate_limit_exceeded")),
     "429-retry-after": (429, error_body("Rate limit reached.", "requests", "rate_limit_exceeded")),
@@ -537,6 +578,7 @@ class ChatServer:
         self.answers = Answers()
         self.counts = Counts()
         self.batches = Batches(settings, self.answers, self.counts)
+        self.last: deque[bytes] = deque(maxlen=256)
         self.loop = asyncio.get_running_loop()
         self.jitter = random.Random(0)
 
@@ -554,6 +596,11 @@ class ChatServer:
         if path.startswith(("/v1/files", "/v1/batches")):
             return self.batches.handle(method, path, query, head, body)
         match method, path:
+            case "POST", "/v1/embeddings":
+                return self.embed(head, body)
+            case "GET", "/questions":
+                last = list(self.last)[-int(query.get("last", 1)) :]
+                return 200, b"[%b]" % b",".join(last)
             case "GET", "/counts":
                 return 200, msgspec.json.encode(self.counts.summary())
             case "GET", "/v1/models":
@@ -562,11 +609,38 @@ class ChatServer:
             case "POST", "/reset":
                 self.counts = Counts(connections=self.counts.connections, in_flight=self.counts.in_flight)
                 self.batches.counts = self.counts
+                self.last.clear()
                 return 200, b"{}"
             case "POST", "/faults":
                 self.faults = msgspec.json.decode(body, type=Faults)
                 return 200, b"{}"
         return 404, error_body(f"Unknown request: {method} {path}", "invalid_request_error")
+
+    def embed(self, head: bytes, body: bytes) -> tuple[int, bytes]:
+        """Answer a request for embeddings."""
+        counts = self.counts
+        counts.embedding_requests += 1
+        if not self.allowed(head):
+            return 401, error_body("Incorrect API key.", "invalid_request_error")
+        if self.settings.no_embeddings:
+            return 501, error_body("This server does not support embeddings.", "not_supported_error")
+        try:
+            asked = _embedding_body.decode(body)
+        except msgspec.DecodeError as error:
+            return 400, error_body(str(error), "invalid_request_error")
+        question = hashlib.blake2b(body, digest_size=16).digest()
+        counts.inputs[question] += 1
+        fault = self.faults.of(question, counts.inputs[question])
+        if fault in _ERRORS:
+            counts.faults[fault] += 1
+            return _ERRORS[fault]
+        counts.embedded += 1 if isinstance(asked.input, str) else len(asked.input)
+        return 200, embeddings(asked)
+
+    def allowed(self, head: bytes) -> bool:
+        """Whether a request holds the key, if one is asked for."""
+        key = _KEY.search(head)
+        return self.settings.key is None or (key is not None and key[1].decode() == self.settings.key)
 
     def chat(self, connection: Connection, head: bytes, body: bytes) -> None:
         """Take a chat request and plan its answer."""
@@ -578,7 +652,7 @@ class ChatServer:
         if settings.most is not None and counts.in_flight >= settings.most:
             counts.refused += 1
             return connection.transport.write(http(*_ERRORS["429"]))
-        if settings.key is not None and ((key := _KEY.search(head)) is None or key[1].decode() != settings.key):
+        if not self.allowed(head):
             counts.refused += 1
             return connection.transport.write(http(401, error_body("Incorrect API key.", "invalid_request_error")))
         try:
@@ -591,6 +665,7 @@ class ChatServer:
             self.answers.refused = schema
             message = "response_format: this model does not support json_schema"
             return connection.transport.write(http(400, error_body(message, "invalid_request_error")))
+        self.last.append(bytes(asked.messages))
         question = question_of(bytes(asked.messages))
         fault = self.faults.of(question, counts.attempt(question))
         counts.in_flight += 1
@@ -744,6 +819,7 @@ def main() -> None:
     parser.add_argument("--most", type=int)
     parser.add_argument("--key")
     parser.add_argument("--no-schema", action="store_true")
+    parser.add_argument("--no-embeddings", action="store_true")
     parser.add_argument("--batch-seconds", type=float, default=1.0)
     parser.add_argument("--batch-failed", type=float, default=0.0)
     parser.add_argument("--batch-prose", type=float, default=0.0)
@@ -777,6 +853,11 @@ class Served:
     def counts(self) -> dict[str, Any]:
         """What was asked so far."""
         found: dict[str, Any] = json.loads(self._ask("/counts"))
+        return found
+
+    def questions(self, last: int = 256) -> list[list[dict[str, str]]]:
+        """The messages of the last chat requests, the oldest first."""
+        found: list[list[dict[str, str]]] = json.loads(self._ask(f"/questions?last={last}"))
         return found
 
     def reset(self) -> None:

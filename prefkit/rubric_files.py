@@ -1,7 +1,7 @@
 """Rubrics as files: found by name or path, read from YAML, validated.
 
-Reads   principles/*.yaml, which ship with prefkit, or any path
-Gives   Rubric
+Reads   principles/*.yaml, which ship with prefkit, or any path; files of contrast examples
+Gives   Rubric, Example
 
 An unknown key, like every other fault, is an error that names file and line.
 """
@@ -25,8 +25,10 @@ from prefkit.rubric import Example, Gate, Principle, Rubric, Scale
 from prefkit.rubric_yaml import load_yaml
 
 MAX_BYTES = 1 << 18  # YAML is slow: this much takes up to ten seconds
+MAX_JSONL_BYTES = 1 << 26
 MAX_SCORES = 10_001  # 0-100 by hundredths
 _START = "Start from a working one: `prefkit rubric new NAME`."
+_EXAMPLES = "An example has the fields prompt, better, worse, and why if you like; see docs/judging.md."
 _COMPARE = "Compare it with a working one: `prefkit rubric show psychocounsel --yaml`."
 _WORDS = {
     "unit": "response, turn or session",
@@ -94,18 +96,57 @@ def load_rubric(name_or_path: str | Path) -> Rubric:
     return parse_rubric(_read(path), path)
 
 
-def _read(path: Path) -> str:
+def load_examples(path: Path) -> tuple[Example, ...]:
+    """Read contrast examples: a YAML list (.yaml, .yml), or an object a line (.jsonl).
+
+    Raises:
+        RubricError: with file and line, whatever is wrong with it.
+    """
+    if path.suffix == ".jsonl":
+        value, lines = _json_lines(_read(path, most=MAX_JSONL_BYTES), path)
+    elif path.suffix in (".yaml", ".yml"):
+        value, lines = load_yaml(_read(path), path)
+    else:
+        raise RubricError(path, f"a file that ends in {path.suffix!r}", ".yaml or .jsonl", _EXAMPLES)
+    if not isinstance(value, list):
+        found = "a mapping" if isinstance(value, dict) else _kind(value)
+        raise RubricError(path, found, "a list of examples", _EXAMPLES)
+    examples = []
+    for index, item in enumerate(value):
+        at = f"[{index}]"
+        example = _converted(item, Example, at, path, lines, _EXAMPLES)
+        for name in ("prompt", "better", "worse"):
+            if not getattr(example, name).strip():
+                raise RubricError(_place(path, f"{at}.{name}", lines), "an empty text", "words", _EXAMPLES)
+        examples.append(example)
+    return tuple(examples)
+
+
+def _json_lines(text: str, path: Path) -> tuple[list[Any], dict[str, int]]:
+    """The values of a JSONL file, and the line on which each stands, as `load_yaml` gives them."""
+    values: list[Any] = []
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                value = msgspec.json.decode(line)
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise RubricError(f"{path}:{number}", f"broken JSON: {error}", "an object a line", _EXAMPLES) from None
+            lines[f"[{len(values)}]"] = number
+            values.append(value)
+    return values, lines
+
+
+def _read(path: Path, most: int = MAX_BYTES) -> str:
     try:
         with open(path, "rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(most + 1)
     except OSError as error:
         raise RubricError(
-            path, (error.strerror or str(error)).lower(), "a readable YAML file", "Check the path."
+            path, (error.strerror or str(error)).lower(), "a file that can be read", "Check the path."
         ) from None
-    if len(raw) > MAX_BYTES:
-        raise RubricError(
-            path, f"more than {MAX_BYTES:,} bytes", "a rubric of a few thousand", "Is this the file you meant?"
-        )
+    if len(raw) > most:
+        raise RubricError(path, f"more than {most:,} bytes", "a smaller file", "Is this the file you meant?")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -152,14 +193,16 @@ def _spelt_out(scale: Any) -> Any:
     return scale
 
 
-def _converted(value: Any, kind: type[T], at: str, where: str | Path, lines: Mapping[str, int]) -> T:
+def _converted(
+    value: Any, kind: type[T], at: str, where: str | Path, lines: Mapping[str, int], remedy: str = _START
+) -> T:
     """Plain values that stand ``at`` a path of the file, as a part of a rubric."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         field, found, expected = _explained(str(error), kind)
         field = f"{at}.{field}".strip(".")
-        raise RubricError(_place(where, field, lines), found, expected, _START) from None
+        raise RubricError(_place(where, field, lines), found, expected, remedy) from None
 
 
 def _explained(message: str, kind: type) -> tuple[str, str, str]:

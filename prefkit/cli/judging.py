@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from prefkit.cli.asking import asking_options
 from prefkit.cli.runs import RUN
+
+if TYPE_CHECKING:
+    from prefkit.judging.stage import JudgeQuestions
+    from prefkit.models.asking import AskSettings
+    from prefkit.run import Run
 
 
 @click.command()
@@ -40,6 +45,18 @@ from prefkit.cli.runs import RUN
 @click.option("--baseline", metavar="POLICY", help="compare: each policy with this one.  [default: all with all]")
 @click.option("--pairs-per-prompt", type=click.IntRange(min=1), help="compare: so many, drawn at random.")
 @click.option("--prompts", type=click.IntRange(min=1), help="Only the first so many prompts.")
+@click.option(
+    "--nearest-examples",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Show the K contrast examples whose prompts are nearest, in place of all of the rubric's.",
+)
+@click.option("--embedder", metavar="MODEL", help="--nearest-examples: the model that says what is near.")
+@click.option(
+    "--examples",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="--nearest-examples: more to choose from, .yaml or .jsonl.",
+)
 @asking_options
 def judge(run: Path, judges: tuple[str, ...], estimate: bool, **options: Any) -> None:
     """Ask judge models about the responses of RUN.
@@ -64,15 +81,39 @@ def judge(run: Path, judges: tuple[str, ...], estimate: bool, **options: Any) ->
             raise click.UsageError(f"--{option.replace('_', '-')} goes with --mode {mode}.")
     if options["expected"] and options["mode"] == "choose":
         raise click.UsageError("--expected goes with --mode rate or compare.")
+    if options["nearest_examples"] and not options["embedder"]:
+        raise click.UsageError("--nearest-examples needs an --embedder MODEL.")
+    for option in ("embedder", "examples"):
+        if options[option] and not options["nearest_examples"]:
+            raise click.UsageError(f"--{option} goes with --nearest-examples K.")
     settings = ask_settings(judges, options)
     opened = Run(run)
     questions = JudgeQuestions(opened, JudgeSettings(**options))
     if estimate:
+        if questions.nearest:
+            questions.nearest.take_longest()
         print_estimate(opened, questions, settings)
+        if questions.nearest:
+            click.echo(f"Each question is counted with the {questions.nearest.count} longest examples it may show.")
         return
     if questions.without_text:
         click.echo(f"passed over: {questions.without_text:,} responses without a text")
+    if questions.nearest:
+        _choose_examples(opened, questions, settings)
     ask_and_report(opened, questions, settings)
+
+
+def _choose_examples(run: Run, questions: JudgeQuestions, settings: AskSettings) -> None:
+    from prefkit.cli.progress import Bars
+    from prefkit.judging.examples import choose_examples
+
+    with Bars() as bars:
+        prompts, examples = choose_examples(
+            run, questions, settings, lambda total: bars.open("Embedding", total, "prompts")
+        )
+    name = questions.nearest.embedder if questions.nearest else ""
+    if prompts:
+        click.echo(f"embedded {prompts:,} prompts and {examples:,} examples with {name}")
 
 
 @click.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from prefkit.models.chat import Sampling
@@ -16,6 +17,8 @@ class JudgeSettings:
 
     ``baseline`` compares every policy with this one only; ``pairs_per_prompt`` draws so many pairs at random.
     ``temperature`` is 0 unless given, and 1 with several samples, which would else be one answer many times.
+    ``nearest_examples`` contrast examples are shown with each case in place of all that the rubric has: those with the
+    prompts nearest to the case's by the model ``embedder``, out of the rubric's and those in the file ``examples``.
     """
 
     mode: Mode = "rate"
@@ -31,6 +34,9 @@ class JudgeSettings:
     baseline: str | None = None
     pairs_per_prompt: int | None = None
     prompts: int | None = None
+    nearest_examples: int | None = None
+    embedder: str | None = None
+    examples: Path | None = None
 
     def sampling(self, model: Sampling, sample: int) -> Sampling:
         """How a model draws its ``sample``-th answer; what the model's entry says goes before our defaults."""

@@ -10,6 +10,7 @@ prompts are passed over, and responses without a text.
 
 from __future__ import annotations
 
+import array
 import hashlib
 import itertools
 import random
@@ -18,9 +19,11 @@ from dataclasses import asdict
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from prefkit.by_prompt import ByPrompt
 from prefkit.errors import RunError
+from prefkit.judging.examples import Keys, NearestExamples
 from prefkit.judging.expected import expected_ratings, preference_for_b
 from prefkit.judging.parsing import read_choice, read_comparison, read_rating
 from prefkit.judging.questions import Form
@@ -38,7 +41,7 @@ from prefkit.records import (
     Usage,
     digest,
 )
-from prefkit.rubric import Principle
+from prefkit.rubric import Example, Principle
 from prefkit.run import Run
 
 TOP_LOGPROBS = 20
@@ -48,7 +51,7 @@ class JudgeQuestions:
     """All questions to a judge about a run.
 
     Raises:
-        RunError: there is nothing to judge.
+        RunError: there is nothing to judge, or there are too few contrast examples.
     """
 
     stage = "judge"
@@ -60,6 +63,8 @@ class JudgeQuestions:
         self._settings = settings
         self._chosen = {*settings.policies, settings.baseline} if settings.policies else set()
         self._rubric_hash = run.rubric.hash
+        self._asked = [(name,) for name in run.rubric.principle_ids] if settings.per_principle else [()]
+        self.nearest = self._nearest()
         self.without_text = 0
         self.unscrubbed = 0
         self._excluded = self._look_at_prompts()
@@ -67,6 +72,12 @@ class JudgeQuestions:
         self._cases = ByPrompt(run, self._wanted, lambda prompt: prompt.excluded is None)
         self._check()
         self._forms: dict[int, list[Form]] = {}
+
+    def _nearest(self) -> NearestExamples | None:
+        wanted = self._settings
+        if wanted.nearest_examples is None or wanted.embedder is None:
+            return None
+        return NearestExamples(self._run.rubric, self._asked, wanted.nearest_examples, wanted.embedder, wanted.examples)
 
     def _look_at_prompts(self) -> frozenset[str]:
         excluded = []
@@ -110,9 +121,10 @@ class JudgeQuestions:
                     asked=asked,
                     reason=settings.reason,
                     overall_only=settings.overall_only,
+                    with_examples=self.nearest is None,
                     count=shown if settings.mode == "choose" else 2,
                 )
-                for asked in ([(name,) for name in rubric.principle_ids] if settings.per_principle else [()])
+                for asked in self._asked
             ]
         return self._forms[shown]
 
@@ -125,8 +137,7 @@ class JudgeQuestions:
 
     def total(self, model: Model) -> int:
         """How many questions there are for a judge."""
-        questions = len(self._run.rubric.principles) if self._settings.per_principle else 1
-        each = questions * self._settings.samples
+        each = len(self._asked) * self._settings.samples
         if self._settings.mode == "compare" and self._settings.baseline is not None:
             return each * sum(1 for _, case in self._shown() for _ in case)
         return each * sum(self._shown_of(count) for _, count in self.per_prompt)
@@ -163,26 +174,47 @@ class JudgeQuestions:
 
     def tasks(self, model: Model, held: Held) -> Iterator[Task | None]:
         """The questions to a judge, prompt by prompt; None for one that the run holds an answer to."""
-        annotator, settings = f"llm:{model.name}", self._settings
-        samplings = [settings.sampling(model.sampling, sample) for sample in range(settings.samples)]
-        drawn = [digest(msgspec.to_builtins(sampling), settings.expected) for sampling in samplings]
-        heads: dict[int, list[tuple[Form, bytes]]] = {}
+        annotator, expected = f"llm:{model.name}", self._settings.expected
+        samplings = self._samplings(model)
         with self._cases.reading() as read:
-            for prompt, said, places in self._cases_shown():
-                for sample, sampling in enumerate(samplings):
-                    if settings.mode == "choose":
-                        places = self._shuffled(places, prompt.id, annotator, sample)
-                    kind = len(places) * settings.samples + sample
-                    if kind not in heads:
-                        heads[kind] = self._heads(annotator, len(places), sample, drawn[sample])
-                    case = said + b"".join(map(self._cases.fingerprint, places))
-                    for form, head in heads[kind]:
-                        name = hashlib.blake2b(head + case, digest_size=10).hexdigest()
-                        if name in held:
-                            yield None
-                        else:
-                            asked = _Asked(name, annotator, self._rubric_hash, prompt, tuple(map(read, places)), sample)
-                            yield JudgeTask(asked, form, sampling, expected=settings.expected)
+            for name, prompt, places, sample, number in self._named(model):
+                if name in held:
+                    yield None
+                else:
+                    asked = _Asked(name, annotator, self._rubric_hash, prompt, tuple(map(read, places)), sample)
+                    form = self.forms(len(places))[number]
+                    examples = self.nearest.of(prompt, number) if self.nearest else ()
+                    yield JudgeTask(asked, form, samplings[sample], examples=examples, expected=expected)
+
+    def unanswered(self, models: Sequence[Model], held: Held) -> Keys:
+        """The prompts with a question to one of the judges that the run holds no answer to."""
+        keys = array.array("q")
+        for model in models:
+            for name, prompt, *_ in self._named(model):
+                if name not in held and not (keys and keys[-1] == hash(prompt.id)):
+                    keys.append(hash(prompt.id))
+        return np.unique(np.frombuffer(keys, dtype=np.int64)) if keys else np.empty(0, np.int64)
+
+    def _samplings(self, model: Model) -> list[Sampling]:
+        return [self._settings.sampling(model.sampling, sample) for sample in range(self._settings.samples)]
+
+    def _named(self, model: Model) -> Iterator[tuple[str, Prompt, tuple[int, ...], int, int]]:
+        """Each question to a judge: the judgement's id, the prompt, the places of the responses in the order to show
+        them, the number of the sample, the number of the form."""
+        annotator, settings = f"llm:{model.name}", self._settings
+        drawn = [digest(msgspec.to_builtins(sampling), settings.expected) for sampling in self._samplings(model)]
+        heads: dict[int, list[bytes]] = {}
+        for prompt, said, places in self._cases_shown():
+            for sample in range(settings.samples):
+                if settings.mode == "choose":
+                    places = self._shuffled(places, prompt.id, annotator, sample)
+                kind = len(places) * settings.samples + sample
+                if kind not in heads:
+                    heads[kind] = self._heads(annotator, len(places), sample, drawn[sample])
+                case = said + b"".join(map(self._cases.fingerprint, places))
+                for number, head in enumerate(heads[kind]):
+                    name = hashlib.blake2b(head + case, digest_size=10).hexdigest()
+                    yield name, prompt, places, sample, number
 
     def _cases_shown(self) -> Iterator[tuple[Prompt, bytes, tuple[int, ...]]]:
         """Each case: the prompt, a digest of its words, and the places of the responses to show."""
@@ -191,13 +223,13 @@ class JudgeQuestions:
             for places in shown:
                 yield prompt, said, places
 
-    def _heads(self, annotator: str, shown: int, sample: int, drawn: str) -> list[tuple[Form, bytes]]:
+    def _heads(self, annotator: str, shown: int, sample: int, drawn: str) -> list[bytes]:
         """For each form the part of a judgement's id that is the same for all cases; the rest are digests of the
         prompt's words and of the responses. A run that goes on makes a million ids before it asks anything."""
-        return [
-            (form, msgspec.json.encode(("judgement", annotator, sample, form.digest, drawn)))
-            for form in self.forms(shown)
-        ]
+        heads = [("judgement", annotator, sample, form.digest, drawn) for form in self.forms(shown)]
+        if self.nearest is None:
+            return list(map(msgspec.json.encode, heads))
+        return [msgspec.json.encode((*head, of)) for head, of in zip(heads, self.nearest.digests, strict=True)]
 
     def _shuffled(self, places: tuple[int, ...], *drawn_by: object) -> tuple[int, ...]:
         order = sorted(places, key=self._cases.fingerprint)
@@ -207,7 +239,11 @@ class JudgeQuestions:
     def facts(self) -> dict[str, Any]:
         """The settings, for ``run.json``."""
         forms = {str(shown): [form.digest for form in forms] for shown, forms in sorted(self._forms.items())}
-        return {"settings": asdict(self._settings), "rubric": self._rubric_hash, "forms": forms}
+        settings = asdict(self._settings)
+        if self._settings.examples is not None:
+            settings["examples"] = self._settings.examples.name
+        pools = {"nearest_examples": self.nearest.digests} if self.nearest else {}
+        return {"settings": settings, "rubric": self._rubric_hash, "forms": forms, **pools}
 
     @property
     def title(self) -> str:
@@ -238,11 +274,14 @@ class _Asked(msgspec.Struct, frozen=True):
 class JudgeTask:
     """One question to a judge: asked, repaired once if need be, read."""
 
-    __slots__ = ("_asked", "_expected", "_form", "_messages", "_repaired", "_sampling", "id")
+    __slots__ = ("_asked", "_examples", "_expected", "_form", "_messages", "_repaired", "_sampling", "id")
 
-    def __init__(self, asked: _Asked, form: Form, sampling: Sampling, *, expected: bool) -> None:
+    def __init__(
+        self, asked: _Asked, form: Form, sampling: Sampling, *, examples: tuple[Example, ...] = (), expected: bool
+    ) -> None:
         self.id = asked.id
         self._asked = asked
+        self._examples = examples
         self._form = form
         self._sampling = sampling
         self._expected = expected
@@ -258,7 +297,7 @@ class JudgeTask:
     def request(self) -> Request:
         """The question."""
         texts = [response.text or "" for response in self._asked.responses]
-        self._messages = self._form.messages(self._asked.prompt.messages, texts)
+        self._messages = self._form.messages(self._asked.prompt.messages, texts, examples=self._examples)
         return self._as_request()
 
     def _as_request(self) -> Request:
