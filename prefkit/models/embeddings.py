@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefkit.errors import PrefkitError
-from prefkit.models.catalogue import ModelEntry
 from prefkit.models.chat import CallFailed
 from prefkit.models.engine import FIRST_WAIT, LONGEST_WAIT, NEVER_REACHED, Limits
+from prefkit.models.entries import ModelEntry
 from prefkit.models.http import HttpEndpoint
 from prefkit.models.opening import opened
 
