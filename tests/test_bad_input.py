@@ -445,7 +445,7 @@ def a_judgement_that_stands_twice(folder, run):
 # Rubrics
 
 
-@bad("nowhere.yaml: found no such file or directory; expected a readable YAML file")
+@bad("nowhere.yaml: found no such file or directory; expected a file that can be read")
 def a_rubric_that_is_missing(folder, run):
     return ["new", folder / "new", "--rubric", folder / "nowhere.yaml"]
 
