@@ -8,19 +8,19 @@ Texts stay on disk: memory is 48 bytes a response. The responses of a prompt com
 from __future__ import annotations
 
 import array
-import contextlib
 import hashlib
 import itertools
 import mmap
+import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
 
-from prefkit.durable import PART, explained_disk_errors, read_lines
+from prefkit.durable import explained_disk_errors, whole_lines
 from prefkit.errors import RunError
 from prefkit.records import Prompt, Response
 from prefkit.run import Run, not_a_record, read_parquet_records
@@ -51,14 +51,15 @@ class ByPrompt:
         self._run = run
         self._prompt_wanted = prompt_wanted
         self._decoder = msgspec.json.Decoder(Response)
-        self._spool, self._path = responses_as_jsonl(run)
+        self._file = open_responses(run)
+        weakref.finalize(self, self._file.close)
         index: dict[str, int] = {}
         prompts, offsets, lengths, policies, prints = (array.array("q") for _ in range(5))
-        for number, (offset, line) in enumerate(lines_with_offsets(self._path), 1):
+        for number, (offset, line) in enumerate(lines_with_offsets(self._file), 1):
             try:
                 response = self._decoder.decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                raise not_a_record(f"{self._path.name}:{number}", error, Response) from None
+                raise not_a_record(f"responses.jsonl:{number}", error, Response) from None
             if wanted(response):
                 prompts.append(hash(response.prompt_id))
                 offsets.append(offset)
@@ -75,9 +76,8 @@ class ByPrompt:
 
     def __iter__(self) -> Iterator[tuple[Prompt, list[Response]]]:
         """The prompts, each with its responses."""
-        with self.reading() as response:
-            for prompt, places in self.places():
-                yield prompt, list(map(response, places))
+        for prompt, places in self.places():
+            yield prompt, list(map(self.response, places))
 
     def places(self) -> Iterator[tuple[Prompt, range]]:
         """The prompts, each with the places of its responses; these are not read."""
@@ -88,16 +88,10 @@ class ByPrompt:
             behind = np.searchsorted(self._prompts, keys, "right").tolist()
             yield from zip(some, map(range, first, behind), strict=True)
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[Callable[[int], Response]]:
-        """A function that reads the response at a place."""
-        with open(self._path, "rb", buffering=0) as file:
-
-            def response(place: int) -> Response:
-                file.seek(self._offsets[place])
-                return self._decoder.decode(file.read(self._lengths[place]) or b"")
-
-            yield response
+    def response(self, place: int) -> Response:
+        """Read a response."""
+        self._file.seek(self._offsets[place])
+        return self._decoder.decode(self._file.read(self._lengths[place]))
 
     def policy(self, place: int) -> str:
         """The policy of a response."""
@@ -116,9 +110,9 @@ def _as_ints(values: array.array[int]) -> np.ndarray[tuple[int], np.dtype[np.int
     return np.frombuffer(values, dtype=np.int64) if values else np.empty(0, np.int64)
 
 
-def responses_as_jsonl(run: Run) -> tuple[Any, Path]:
+def open_responses(run: Run) -> BinaryIO:
     """The responses of a run as JSONL, so that a text can be found by where its line stands: the file itself, or a
-    temporary copy of a Parquet file, which lasts as long as the first value given.
+    temporary copy of a Parquet file without a name. What is opened stays as it is, whatever becomes of the run.
 
     Raises:
         RunError: there are none.
@@ -127,25 +121,24 @@ def responses_as_jsonl(run: Run) -> tuple[Any, Path]:
     if path is None:
         remedy = f"Import some (prefkit import responses {run.path} FILE) or generate them (prefkit generate)."
         raise RunError(run.path, "no responses", "responses to prompts", remedy)
-    if path.suffix != ".parquet":
-        return None, path
     with explained_disk_errors(run.path):
-        spool = tempfile.NamedTemporaryFile(dir=run.path, prefix="responses-", suffix=PART)  # noqa: SIM115
+        if path.suffix != ".parquet":
+            return open(path, "rb")
+        copy = tempfile.TemporaryFile(dir=run.path)  # noqa: SIM115 - its caller closes it
         for response in read_parquet_records(path, Response):
-            spool.write(msgspec.json.encode(response) + b"\n")
-        spool.flush()
-    return spool, Path(spool.name)
+            copy.write(msgspec.json.encode(response) + b"\n")
+        copy.seek(0)
+    return copy
 
 
-def lines_with_offsets(path: Path) -> Iterator[tuple[int, bytes]]:
+def lines_with_offsets(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     """The whole lines of a file, each with the byte at which it begins."""
     offset = 0
-    for _, line in read_lines(path):
+    for _, line in whole_lines(file):
         yield offset, line
         offset += len(line)
 
 
-def mapped(path: Path) -> Any:
+def mapped(file: BinaryIO) -> Any:
     """The bytes of a file, read when they are looked at."""
-    with open(path, "rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""

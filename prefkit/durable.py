@@ -245,9 +245,14 @@ def _is_object(line: bytes) -> bool:
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The whole lines of a file with their numbers from 1; memory does not grow with the file."""
     with explained_disk_errors(path), open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.endswith(b"\n") or _is_object(line):
-                yield number, line
+        yield from whole_lines(file)
+
+
+def whole_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The same for an open file."""
+    for number, line in enumerate(file, 1):
+        if line.endswith(b"\n") or _is_object(line):
+            yield number, line
 
 
 def file_digest(path: Path) -> str:

@@ -9,8 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import pyarrow as pa
 import pytest
 from making import make_run
+from pyarrow import parquet
 
 from benchmarks.chat_server import Served, running
 from prefkit.records import Choice, Comparison, Judgement, Rating
@@ -158,6 +161,16 @@ def test_excluded_prompts_and_responses_without_a_text_are_passed_over(prefkit, 
     assert outcome.code == 0
     assert "passed over: 2 responses without a text" in outcome.out
     assert {one.response_id for one in judgements(run)} == set(TEXTS) - {"p0/A", "p0/B", "p0/C", "p1/A", "p2/A"}
+
+
+def test_responses_in_parquet_are_judged_and_nothing_is_left_behind(judge, run):
+    rows = [msgspec.to_builtins(response) for response in run.responses()]
+    parquet.write_table(pa.Table.from_pylist(rows), run.path / "responses.parquet")
+    (run.path / "responses.jsonl").unlink()
+    outcome = judge()
+    assert outcome.code == 0, outcome.err
+    assert sorted(one.response_id for one in judgements(run)) == sorted(TEXTS)
+    assert not [file.name for file in run.path.iterdir() if file.name.startswith("responses-")]
 
 
 # Replies that cannot be read

@@ -176,15 +176,15 @@ class JudgeQuestions:
         """The questions to a judge, prompt by prompt; None for one that the run holds an answer to."""
         annotator, expected = f"llm:{model.name}", self._settings.expected
         samplings = self._samplings(model)
-        with self._cases.reading() as read:
-            for name, prompt, places, sample, number in self._named(model):
-                if name in held:
-                    yield None
-                else:
-                    asked = _Asked(name, annotator, self._rubric_hash, prompt, tuple(map(read, places)), sample)
-                    form = self.forms(len(places))[number]
-                    examples = self.nearest.of(prompt, number) if self.nearest else ()
-                    yield JudgeTask(asked, form, samplings[sample], examples=examples, expected=expected)
+        for name, prompt, places, sample, number in self._named(model):
+            if name in held:
+                yield None
+            else:
+                responses = tuple(map(self._cases.response, places))
+                asked = _Asked(name, annotator, self._rubric_hash, prompt, responses, sample)
+                form = self.forms(len(places))[number]
+                examples = self.nearest.of(prompt, number) if self.nearest else ()
+                yield JudgeTask(asked, form, samplings[sample], examples=examples, expected=expected)
 
     def unanswered(self, models: Sequence[Model], held: Held) -> Keys:
         """The prompts with a question to one of the judges that the run holds no answer to."""

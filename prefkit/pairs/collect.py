@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import array
 import math
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.by_prompt import lines_with_offsets, mapped, responses_as_jsonl
+from prefkit.by_prompt import lines_with_offsets, mapped, open_responses
 from prefkit.errors import RecordError, RunError
 from prefkit.records import Choice, Comparison, Judgement, Prompt, Rating, Response, Winner
 from prefkit.run import PROGRESS_EVERY, Run, not_a_record
@@ -67,14 +68,15 @@ class Responses:
 
     def __init__(self, run: Run, prompt_index: dict[str, int], progress: Callable[[int], None]) -> None:
         self._decoder = msgspec.json.Decoder(Response)
-        self._spool, self._path = responses_as_jsonl(run)
+        file = open_responses(run)
+        weakref.finalize(self, file.close)
         self.ids: list[str] = []
         self.policies: list[str] = []
         self.unknown_prompt = 0
         prompts, policies, offsets = array.array("q"), array.array("q"), array.array("q")
         policy_index: dict[str, int] = {}
         reported = 0
-        for number, (offset, line) in enumerate(lines_with_offsets(self._path), 1):
+        for number, (offset, line) in enumerate(lines_with_offsets(file), 1):
             if number % PROGRESS_EVERY == 0:
                 progress(offset - reported)
                 reported = offset
@@ -87,14 +89,14 @@ class Responses:
             prompts.append(prompt)
             policies.append(policy_index.setdefault(response.policy, len(policy_index)))
             offsets.append(offset)
-        progress(self._path.stat().st_size - reported)
+        progress(file.tell() - reported)
         order = sorted(range(len(self.ids)), key=self.ids.__getitem__)
         self.ids = [self.ids[place] for place in order]
         self.policies = list(policy_index)
         self.prompt = np.asarray(prompts, dtype=np.int64)[order]
         self.policy = np.asarray(policies, dtype=np.int64)[order]
         self._offsets = np.asarray(offsets, dtype=np.int64)[order]
-        self._bytes: Any = mapped(self._path)
+        self._bytes: Any = mapped(file)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,7 +110,7 @@ class Responses:
         try:
             return self._decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise not_a_record(f"{self._path.name}:{number}", error, Response) from None
+            raise not_a_record(f"responses.jsonl:{number}", error, Response) from None
 
 
 @dataclass(frozen=True)
