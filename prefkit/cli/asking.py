@@ -99,6 +99,8 @@ def ask_and_report(run: Run, questions: Questions, settings: AskSettings) -> Non
     tally = report.tally
     click.echo(f"{noun}.jsonl: {tally.answered:,} new {noun}, {tally.from_before:,} from before")
     click.echo(f"  {_spent(tally)}")
+    for reason, count in tally.reasons.most_common(5):
+        click.echo(f"  failed calls: {count:,} {reason}")
     for model, notes in report.notes.items():
         for note in notes:
             click.echo(f"  {model} {note}")

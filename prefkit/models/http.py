@@ -61,7 +61,6 @@ class HttpEndpoint:
         most: calls at a time, None for no limit of its own.
         system_role: False for chat templates without a system role: its text then opens the first user message.
         extra: further fields of the body.
-        headers: further headers.
     """
 
     def __init__(
@@ -75,19 +74,14 @@ class HttpEndpoint:
         most: int | None = None,
         system_role: bool = True,
         extra: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.most = most
         self.notes: dict[str, str] = {}
         self._session = session
         self._url = URL(base_url.rstrip("/") + "/chat/completions")
         self._model = model
-        self._secrets = [secret for secret in (key, *(headers or {}).values()) if secret and len(secret) >= 4]
-        self._headers = {
-            "Content-Type": "application/json",
-            **({"Authorization": f"Bearer {key}"} if key else {}),
-            **(headers or {}),
-        }
+        self._key = key
+        self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         self._seconds = timeout
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(CONNECT_SECONDS, timeout))
         self._extra = dict(extra or {})
@@ -199,10 +193,8 @@ class HttpEndpoint:
         return body
 
     def redacted(self, words: str) -> str:
-        """What a server says, without our keys."""
-        for secret in self._secrets:
-            words = words.replace(secret, "[key]")
-        return words
+        """What a server says, without our key."""
+        return words.replace(self._key, "[key]") if self._key else words
 
 
 _NOTES = {
@@ -368,15 +360,6 @@ def read_completion(raw: bytes) -> Reply:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         kind = "HTML" if raw.lstrip()[:1] == b"<" else "empty body" if not raw.strip() else "unreadable body"
         raise CallFailed(f"{kind} in place of an answer", again=True, maybe_paid=True) from None
-    return reply_of(answer)
-
-
-def reply_of(answer: _Completion) -> Reply:
-    """The reply in a decoded completion.
-
-    Raises:
-        CallFailed: it holds none.
-    """
     if not answer.choices:
         raise CallFailed("an answer without choices", again=True, maybe_paid=True)
     choice, usage = answer.choices[0], answer.usage
