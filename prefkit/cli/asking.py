@@ -84,8 +84,11 @@ def ask_settings(models: tuple[str, ...], options: dict[str, Any]) -> AskSetting
     return AskSettings(models=models, limits=limits, batch=batching if options.pop("batch") else None, **bounds)
 
 
-def ask_and_report(run: Run, questions: Questions, settings: AskSettings) -> None:
-    """Ask, show how it goes, say how it went; exit code 1 where something has no answer yet."""
+def ask_and_report(run: Run, questions: Questions, settings: AskSettings, *, err: bool = False) -> None:
+    """Ask, show how it goes, say how it went; exit code 1 where something has no answer yet.
+
+    ``err`` sends all of it to the error stream, for commands whose output is something else.
+    """
     from prefkit.models.asking import FAILURES, ask_run
     from prefkit.models.batches import batch_run, refuse_under_way
 
@@ -97,13 +100,13 @@ def ask_and_report(run: Run, questions: Questions, settings: AskSettings) -> Non
             refuse_under_way(run, questions, settings)
             report = ask_run(run, questions, settings, live.show)
     tally = report.tally
-    click.echo(f"{noun}.jsonl: {tally.answered:,} new {noun}, {tally.from_before:,} from before")
-    click.echo(f"  {_spent(tally)}")
+    click.echo(f"{questions.file}: {tally.answered:,} new {noun}, {tally.from_before:,} from before", err=err)
+    click.echo(f"  {_spent(tally)}", err=err)
     for reason, count in tally.reasons.most_common(5):
-        click.echo(f"  failed calls: {count:,} {reason}")
+        click.echo(f"  failed calls: {count:,} {reason}", err=err)
     for model, notes in report.notes.items():
         for note in notes:
-            click.echo(f"  {model} {note}")
+            click.echo(f"  {model} {note}", err=err)
     under_way = _under_way(report)
     if report.missing <= under_way and not (under_way and settings.batch and settings.batch.wait):
         return

@@ -129,9 +129,9 @@ def _inject(
     concurrency: int,
     allow_unscrubbed: bool,
 ) -> None:
-    from prefkit.cli.asking import Live
-    from prefkit.judging.audit.injecting import InjectSettings, inject
-    from prefkit.models.asking import AskSettings
+    from prefkit.cli.asking import ask_and_report
+    from prefkit.judging.audit.injecting import InjectQuestions, InjectSettings
+    from prefkit.models.asking import AskSettings, known_models
     from prefkit.models.engine import Limits
 
     if not names:
@@ -142,17 +142,6 @@ def _inject(
         max_calls=max_calls,
         allow_unscrubbed=allow_unscrubbed,
     )
+    known_models(run, asking.models)
     settings = InjectSettings(mode="compare" if compare else "rate", cases=cases, seed=seed)
-    with Live("answers") as live:
-        found = inject(run, settings, asking, live.show)
-    tally = found.tally
-    click.echo(f"audit/injections.jsonl: {tally.answered:,} new answers, {tally.from_before:,} from before", err=True)
-    if found.missing <= 0:
-        return
-    for model, reason in tally.stopped.items():
-        click.echo(f"  {model}: not all asked: {reason}", err=True)
-    for failure in found.failures[:5]:
-        click.echo(f"  failed: {failure.topic}: {failure.reason} ({failure.attempts} attempts)", err=True)
-    words = f"{found.missing:,} of {found.total:,} have no answer ({tally.failed:,} failed)"
-    click.echo(f"Error: {words}. The same command asks these again.", err=True)
-    sys.exit(1)
+    ask_and_report(run, InjectQuestions(run, settings, asking.models), asking, err=True)

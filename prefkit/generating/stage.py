@@ -43,7 +43,7 @@ class GenerateQuestions:
     """
 
     stage = "generate"
-    record = Response
+    file = "responses.jsonl"
     noun = "responses"
     title = "generate"
 

@@ -28,7 +28,7 @@ from prefkit.models.asking import AskSettings, Held, known_models, loop_factory,
 from prefkit.models.batches import refuse_under_way
 from prefkit.models.embeddings import Embedder, opened_embedder
 from prefkit.models.opening import key_of
-from prefkit.records import Judgement, Prompt, digest, prompt_text
+from prefkit.records import Prompt, digest, prompt_text
 from prefkit.rubric import Example, Rubric
 from prefkit.rubric_files import load_examples
 from prefkit.run import Run
@@ -171,7 +171,7 @@ def choose_examples(
         refuse_under_way(run, questions, settings)
     for judge in judges:
         key_of(judge)
-    keys = questions.unanswered([judge.as_model() for judge in judges], Held.of(run, Judgement))
+    keys = questions.unanswered([judge.as_model() for judge in judges], Held.of(run.path / questions.file))
     if not len(keys):
         return 0, 0
 

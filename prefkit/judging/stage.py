@@ -55,7 +55,7 @@ class JudgeQuestions:
     """
 
     stage = "judge"
-    record = Judgement
+    file = "judgements.jsonl"
     noun = "judgements"
 
     def __init__(self, run: Run, settings: JudgeSettings) -> None:

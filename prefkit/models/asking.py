@@ -18,32 +18,36 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import msgspec
 import numpy as np
 
-from prefkit.durable import Appender, explained_disk_errors, read_lines
-from prefkit.errors import RunError
+from prefkit.durable import Appender, explained_disk_errors, mend_last_line, read_lines
+from prefkit.errors import RecordError, RunError
 from prefkit.models.budget import Budget, halved
 from prefkit.models.catalogue import Catalogue
 from prefkit.models.chat import Model, Task
 from prefkit.models.engine import Engine, Failure, Lane, Limits, Tally
 from prefkit.models.entries import ModelEntry
 from prefkit.models.opening import opened
-from prefkit.records import Judgement, Response, Usage
-from prefkit.run import Run, not_a_record
+from prefkit.records import Usage
+from prefkit.run import Run
 
 TICK = 0.25
 """Seconds between two looks at the tally."""
 FAILURES = "failures"
+PAID = ("responses.jsonl", "judgements.jsonl", "audit/injections.jsonl")
+"""The files of a run whose records say what they took."""
 
 
 class Questions(Protocol):
     """What a stage asks of each of its models."""
 
     stage: str
-    record: Any
+    file: str
+    """Where its records go: ``judgements.jsonl``."""
     noun: str
     """What its records are called: ``judgements``."""
     unscrubbed: int
@@ -116,15 +120,16 @@ class Held:
         self.usage = Usage(prompt=0, completion=0, calls=0, cost=0.0)
 
     @classmethod
-    def of(cls, run: Run, record: Any) -> Held:
-        """Read the file of a type of record.
+    def of(cls, path: Path) -> Held:
+        """Read a file of records; nothing is held where there is none.
 
         Raises:
             RecordError: a line has no id.
+            RunError: the records stand in a Parquet file.
         """
         held = cls()
         hashes, prompt, completion, calls, cost = array.array("q"), 0, 0, 0, 0.0
-        for one in _stored(run, record):
+        for one in _stored(path):
             hashes.append(hash(one.id))
             if one.usage is not None:
                 prompt += one.usage.prompt
@@ -159,19 +164,20 @@ class _Stored(msgspec.Struct):
     usage: Usage | None = None
 
 
-def _stored(run: Run, record: Any) -> Iterator[_Stored]:
-    path = run.file(record)
-    if path is None:
-        return
-    if path.suffix == ".parquet":
+def _stored(path: Path) -> Iterator[_Stored]:
+    if path.with_suffix(".parquet").exists():
         remedy = "Convert it to JSONL; answers are appended to it one by one."
-        raise RunError(path, "Parquet, which is only read", "a JSONL file", remedy)
+        raise RunError(path.with_suffix(".parquet"), "Parquet, which is only read", "a JSONL file", remedy)
+    if not path.exists():
+        return
     decoder = msgspec.json.Decoder(_Stored)
     for number, line in read_lines(path):
         try:
             yield decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise not_a_record(f"{path.name}:{number}", error, record) from None
+            remedy = "prefkit wrote this file; if you edited it, mend the line, or remove it."
+            where, expected = f"{path.name}:{number}", "a record as prefkit writes it"
+            raise RecordError(where, str(error), expected, remedy) from None
 
 
 def ask_run(run: Run, questions: Questions, settings: AskSettings, watch: Watch) -> AskReport:
@@ -189,15 +195,24 @@ def ask_run(run: Run, questions: Questions, settings: AskSettings, watch: Watch)
     entries = known_models(run, settings.models)
     refuse_unscrubbed(run, questions, entries, settings)
     with run.writing(questions.stage):
-        held = Held.of(run, questions.record)
+        path = ready_file(run, questions)
+        held = Held.of(path)
         budget = budget_of(run, questions, held, entries, settings)
-        path = run.path / f"{'responses' if questions.record is Response else 'judgements'}.jsonl"
         with Failures(run, questions.stage) as failures, Appender(path) as file:
             round_ = _Round(entries, questions, held, settings, budget, file, failures, watch)
             report = _in_event_loop(round_)
         report.failures = failures.first
         record_round(run, questions, entries)
     return report
+
+
+def ready_file(run: Run, questions: Questions) -> Path:
+    """The file that takes the records, without a torn last line; its folder is there."""
+    path = run.path / questions.file
+    with explained_disk_errors(path):
+        path.parent.mkdir(exist_ok=True)
+    mend_last_line(path)
+    return path
 
 
 def known_models(run: Run, names: Sequence[str]) -> list[ModelEntry]:
@@ -241,12 +256,11 @@ def budget_of(
                 remedy = "Give it a price in models.yaml (`prefkit models init` writes one to fill in)."
                 raise RunError("--max-cost", f"no price for {entry.name}", "a price for every model", remedy)
     if budget.bounded:
-        other = Judgement if questions.record is Response else Response
-        for usage in (held.usage, Held.of(run, other).usage if run.file(other) else None):
-            if usage is not None:
-                budget.calls += usage.calls
-                budget.tokens += usage.prompt + usage.completion
-                budget.cost += usage.cost or 0.0
+        others = [run.path / file for file in PAID if file != questions.file and (run.path / file).exists()]
+        for usage in (held.usage, *(Held.of(path).usage for path in others)):
+            budget.calls += usage.calls
+            budget.tokens += usage.prompt + usage.completion
+            budget.cost += usage.cost or 0.0
     return budget
 
 
@@ -400,7 +414,7 @@ def estimate(run: Run, questions: Questions, settings: AskSettings, progress: Ca
     Raises:
         PrefkitError: a name is not known.
     """
-    held = Held.of(run, questions.record)
+    held = Held.of(run.path / questions.file)
     found = []
     for entry in known_models(run, settings.models):
         model = entry.as_model()
@@ -414,7 +428,7 @@ def estimate(run: Run, questions: Questions, settings: AskSettings, progress: Ca
             calls += 1
             size += sum(len(message.content.encode()) for message in request.messages)
             bound += request.sampling.max_tokens or 0
-        mean = _mean_reply(run, questions.record, entry.name)
+        mean = _mean_reply(run.path / questions.file, entry.name)
         reply = (bound // 3, bound) if mean is None else (round(calls * mean), round(calls * mean))
         prompt = (size // 4, size // 3)
         cost = None
@@ -432,10 +446,10 @@ class _Replied(msgspec.Struct):
     usage: Usage | None = None
 
 
-def _mean_reply(run: Run, record: Any, name: str) -> float | None:
+def _mean_reply(path: Path, name: str) -> float | None:
     """Mean tokens of a reply of a model in the run; None where there is none yet."""
-    path, decoder = run.file(record), msgspec.json.Decoder(_Replied)
-    if path is None:
+    decoder = msgspec.json.Decoder(_Replied)
+    if not path.exists():
         return None
     count = tokens = 0
     for _, line in read_lines(path):

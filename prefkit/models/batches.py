@@ -31,6 +31,7 @@ from prefkit.models.asking import (
     budget_of,
     known_models,
     loop_factory,
+    ready_file,
     record_round,
     refuse_unscrubbed,
 )
@@ -43,7 +44,6 @@ from prefkit.models.chat import CallFailed
 from prefkit.models.entries import ModelEntry
 from prefkit.models.http import HttpEndpoint
 from prefkit.models.opening import opened
-from prefkit.records import Response
 from prefkit.run import Run
 
 STAGES = ("generate", "judge")
@@ -78,10 +78,10 @@ def batch_run(run: Run, questions: Questions, settings: AskSettings, watch: Watc
     entries = [_with_batches(entry) for entry in known_models(run, settings.models)]
     refuse_unscrubbed(run, questions, entries, settings)
     with run.writing(questions.stage):
-        held = Grown.of(run, questions.record)
+        path = ready_file(run, questions)
+        held = Grown.of(path)
         assert isinstance(held, Grown)
         budget = budget_of(run, questions, held, entries, settings)
-        path = run.path / f"{'responses' if questions.record is Response else 'judgements'}.jsonl"
         with Failures(run, questions.stage) as failures, Appender(path) as file:
             round_ = _Round(run, questions, settings, held, budget, file, failures, watch, say)
             report = round_.ask(entries)

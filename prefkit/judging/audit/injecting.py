@@ -9,14 +9,12 @@ engine. Asked again, it asks what the file does not hold.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import msgspec
 
-from prefkit.durable import Appender, explained_disk_errors, mend_last_line
 from prefkit.judging.audit.injections import (
     FILE,
     Case,
@@ -24,7 +22,6 @@ from prefkit.judging.audit.injections import (
     Mode,
     Question,
     choose_cases,
-    injection_answers,
     question_id,
     questions_about,
     top_score,
@@ -32,11 +29,8 @@ from prefkit.judging.audit.injections import (
 from prefkit.judging.parsing import read_comparison, read_rating
 from prefkit.judging.questions import Form
 from prefkit.judging.settings import JudgeSettings
-from prefkit.models.asking import AskSettings, Held, known_models, record_round, refuse_unscrubbed
-from prefkit.models.budget import Budget
+from prefkit.models.asking import Held
 from prefkit.models.chat import Model, Reply, Request, Sampling, Task
-from prefkit.models.engine import Engine, Failure, Lane, Tally
-from prefkit.models.opening import opened
 from prefkit.records import Message, Usage, digest
 from prefkit.rubric import Rubric
 from prefkit.run import Run
@@ -51,25 +45,11 @@ class InjectSettings:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class InjectReport:
-    """How it went."""
-
-    total: int
-    tally: Tally
-    failures: list[Failure]
-
-    @property
-    def missing(self) -> int:
-        """How many questions have no answer."""
-        return self.total - self.tally.from_before - self.tally.answered
-
-
 class InjectQuestions:
     """All questions to the judges; the cases are drawn for each."""
 
     stage = "audit"
-    record = Injected
+    file = FILE
     noun = "answers"
 
     def __init__(self, run: Run, settings: InjectSettings, models: Sequence[str]) -> None:
@@ -185,47 +165,3 @@ class InjectTask:
         if verdict.winner == "tie":
             return 0.5, None
         return float(("a", "b").index(verdict.winner) == self._question.case.target), None
-
-
-def inject(
-    run: Run, settings: InjectSettings, asking: AskSettings, watch: Callable[[Tally, int], None]
-) -> InjectReport:
-    """Ask what ``audit/injections.jsonl`` does not hold yet.
-
-    Args:
-        run: the run.
-        settings: which cases.
-        asking: which judges, and how they are asked; the bounds are for this command alone.
-        watch: called as answers come, with the tally and the total.
-
-    Raises:
-        PrefkitError: a model is not known or cannot be reached, texts are not scrubbed, or an answer could not be
-            written.
-    """
-    entries = known_models(run, asking.models)
-    questions = InjectQuestions(run, settings, asking.models)
-    refuse_unscrubbed(run, questions, entries, asking)
-    path = run.path / FILE
-    budget = Budget(asking.max_calls, asking.max_tokens, asking.max_cost)
-    failures: list[Failure] = []
-
-    async def go() -> InjectReport:
-        async with opened(entries, timeout=asking.limits.timeout, concurrency=asking.limits.concurrency) as models:
-            total = sum(questions.total(model) for model in models)
-            lanes = [Lane(model, questions.tasks(model, held)) for model in models]
-
-            def append(line: bytes) -> None:
-                file.append(line)
-                watch(engine.tally, total)
-
-            engine = Engine(lanes, append, failures.append, asking.limits, budget)
-            return InjectReport(total, await engine.run(), failures)
-
-    with run.writing("audit"), explained_disk_errors(path):
-        path.parent.mkdir(exist_ok=True)
-        mend_last_line(path)
-        held = Held([one.id for one in injection_answers(run.path)])
-        with Appender(path) as file:
-            report = asyncio.run(go())
-        record_round(run, questions, entries)
-    return report
