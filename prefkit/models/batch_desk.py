@@ -6,10 +6,8 @@ sent from the disk and read as they come.
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -18,8 +16,8 @@ import aiohttp
 import msgspec
 
 from prefkit.models.chat import CallFailed
-from prefkit.models.engine import FIRST_WAIT, LONGEST_WAIT
 from prefkit.models.http import HttpEndpoint
+from prefkit.models.waits import until_answered
 
 ENDED = ("completed", "expired", "cancelled", "failed")
 GONE = "HTTP 404"
@@ -143,7 +141,7 @@ class Desk:
                 async with self.endpoint.exchange("POST", "/files", data=form) as answer:
                     return _decoded(await answer.read(), _File)
 
-        return (await self._again(attempt)).id
+        return (await until_answered(attempt, self._retries)).id
 
     async def create(self, file: str, key: str, stage: str) -> About:
         """Make a batch of a file; where it is not certain whether that was done, look before doing it again."""
@@ -167,7 +165,7 @@ class Desk:
                     raise
                 return found[key]
 
-        return await self._again(attempt)
+        return await until_answered(attempt, self._retries)
 
     async def made_with(self, keys: set[str], since: int) -> dict[str, About]:
         """The batches with these keys in their metadata, of those made after a moment (seconds since 1970)."""
@@ -195,7 +193,7 @@ class Desk:
                     take(row)
 
         try:
-            await self._again(attempt)
+            await until_answered(attempt, self._retries)
         except CallFailed as failure:
             if not failure.reason.startswith(GONE):
                 raise
@@ -224,17 +222,7 @@ class Desk:
             async with self.endpoint.exchange(method, path) as answer:
                 return _decoded(await answer.read(), shape)
 
-        return await self._again(attempt)
-
-    async def _again(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        for number in itertools.count():
-            try:
-                return await attempt()
-            except CallFailed as failure:
-                if not failure.again or number >= self._retries:
-                    raise
-                await asyncio.sleep(max(min(LONGEST_WAIT, FIRST_WAIT * 2**number), failure.after or 0.0))
-        raise AssertionError
+        return await until_answered(attempt, self._retries)
 
 
 def _as_row(line: bytes) -> Row | None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,10 +21,11 @@ from numpy.typing import NDArray
 
 from prefkit.errors import PrefkitError
 from prefkit.models.chat import CallFailed
-from prefkit.models.engine import FIRST_WAIT, LONGEST_WAIT, NEVER_REACHED, Limits
+from prefkit.models.engine import NEVER_REACHED, Limits
 from prefkit.models.entries import ModelEntry
 from prefkit.models.http import HttpEndpoint
 from prefkit.models.opening import opened
+from prefkit.models.waits import until_answered
 
 PER_REQUEST = 64
 """Texts in one request, at most."""
@@ -83,17 +83,12 @@ class Embedder:
 
     async def _until_answered(self, texts: Sequence[str]) -> Vectors:
         begun = asyncio.get_running_loop().time()
-        for attempt in itertools.count():
-            try:
-                return await self._once(next(self._turns), texts)
-            except CallFailed as failure:
-                tried = asyncio.get_running_loop().time() - begun
-                final = not failure.again or any(words in failure.reason for words in FINAL)
-                if final or attempt >= self._retries or (failure.unreachable and tried > NEVER_REACHED):
-                    raise
-                wait = min(LONGEST_WAIT, FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.5)
-                await asyncio.sleep(max(wait, failure.after or 0.0))
-        raise AssertionError
+
+        def final(failure: CallFailed) -> bool:
+            tried = asyncio.get_running_loop().time() - begun
+            return any(words in failure.reason for words in FINAL) or (failure.unreachable and tried > NEVER_REACHED)
+
+        return await until_answered(lambda: self._once(next(self._turns), texts), self._retries, final)
 
     async def _once(self, endpoint: HttpEndpoint, texts: Sequence[str]) -> Vectors:
         body = msgspec.json.encode({"model": self._entry.model, "input": texts, **self._entry.extra})

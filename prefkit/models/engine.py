@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -27,10 +26,9 @@ import msgspec
 from prefkit.models.budget import Budget, Reserved
 from prefkit.models.chat import CallFailed, Endpoint, Model, Reply, Request, Task
 from prefkit.models.limits import Throttle
+from prefkit.models.waits import seconds_before
 from prefkit.records import Usage
 
-FIRST_WAIT = 0.5
-LONGEST_WAIT = 30.0
 NEVER_REACHED = 10.0
 """Seconds of patience with an endpoint that could not be connected to once."""
 HOPELESS = 3
@@ -203,7 +201,6 @@ class _Lane:
         self._hopeless = 0
         self._reached = False
         self._silent_since: float | None = None
-        self._random = random.Random()
 
     async def drive(self) -> None:
         """Send calls as there is room, until nothing is left or there is no use."""
@@ -381,8 +378,8 @@ class _Lane:
             tally.stopped.setdefault(self.model.name, words)
         if failure.again and work.attempts <= self._limits.retries:
             tally.retried += 1
-            wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (work.attempts - 1)) * self._random.uniform(0.5, 1.5)
-            heapq.heappush(self._waiting, (now + max(wait, failure.after or 0.0), next(self._numbers), work))
+            due = now + seconds_before(work.attempts, failure.after)
+            heapq.heappush(self._waiting, (due, next(self._numbers), work))
         else:
             tally.failed += 1
             self._engine._failed(Failure(work.task.id, work.task.topic, failure.reason, work.attempts))
