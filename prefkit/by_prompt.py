@@ -15,6 +15,7 @@ import os
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any, BinaryIO
 
 import msgspec
@@ -124,10 +125,12 @@ def open_responses(run: Run) -> BinaryIO:
     with explained_disk_errors(run.path):
         if path.suffix != ".parquet":
             return open(path, "rb")
-        copy = tempfile.TemporaryFile(dir=run.path)  # noqa: SIM115 - its caller closes it
-        for response in read_parquet_records(path, Response):
-            copy.write(msgspec.json.encode(response) + b"\n")
-        copy.seek(0)
+        with ExitStack() as on_failure:
+            copy = on_failure.enter_context(tempfile.TemporaryFile(dir=run.path))
+            for response in read_parquet_records(path, Response):
+                copy.write(msgspec.json.encode(response) + b"\n")
+            copy.seek(0)
+            on_failure.pop_all()
     return copy
 
 
