@@ -187,7 +187,7 @@ sheet_text = st.text(
     st.characters(exclude_categories=["Cc", "Cs", "Cn"], exclude_characters="_=", include_characters="\n\t"),
     min_size=1,
     max_size=8,
-)
+).filter(str.strip)  # a cell of blanks alone is read as an empty one
 sheet_cells = (
     st.none() | sheet_text | st.booleans() | st.integers(-(2**52), 2**52) | st.sampled_from([0.5, -2.25, 1e300])
 )
