@@ -257,8 +257,8 @@ def tasks_of(run: Path) -> Iterator[Any]:
     """What ``prefkit judge`` would ask of a run that holds no judgements."""
     from prefkit.judging.settings import JudgeSettings
     from prefkit.judging.stage import JudgeQuestions
-    from prefkit.models.asking import Held
     from prefkit.models.chat import Model
+    from prefkit.models.held import Held
 
     questions = JudgeQuestions(Run(run), JudgeSettings())
     return (task for task in questions.tasks(Model("fake", ()), Held()) if task is not None)

@@ -234,6 +234,11 @@ def _behind_last_newline(file: BinaryIO) -> bytes:
         block *= 4
 
 
+def is_torn(line: bytes) -> bool:
+    """Whether a killed process left this beginning of a line: it has no newline and is no whole JSON object."""
+    return not line.endswith(b"\n") and not _is_object(line)
+
+
 def _is_object(line: bytes) -> bool:
     """Whether a line is a whole JSON object; no beginning of one is."""
     try:
@@ -245,14 +250,9 @@ def _is_object(line: bytes) -> bool:
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The whole lines of a file with their numbers from 1; memory does not grow with the file."""
     with explained_disk_errors(path), open(path, "rb") as file:
-        yield from whole_lines(file)
-
-
-def whole_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """The same for an open file."""
-    for number, line in enumerate(file, 1):
-        if line.endswith(b"\n") or _is_object(line):
-            yield number, line
+        for number, line in enumerate(file, 1):
+            if not is_torn(line):
+                yield number, line
 
 
 def file_digest(path: Path) -> str:

@@ -17,8 +17,8 @@ import pytest
 from prefkit.errors import RunError
 from prefkit.generating.settings import GenerateSettings, system_text
 from prefkit.generating.stage import GenerateQuestions
-from prefkit.models.asking import Held
 from prefkit.models.chat import Model, Reply, Sampling
+from prefkit.models.held import Held
 from prefkit.records import Message, Prompt, Response, digest, response_id
 from prefkit.rubric_files import load_rubric
 from prefkit.run import Run

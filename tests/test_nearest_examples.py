@@ -212,9 +212,9 @@ def test_judgements_without_the_option_keep_the_ids_they_had(run, judge, server)
     head = msgspec.json.encode(("judgement", "llm:fake", 0, form, drawn))
     expected = set()
     for response in run.responses():
-        said = digest([("user", PROMPTS[response.prompt_id])]).encode()
-        print_ = hashlib.blake2b(f"{response.id}\n{response.text}".encode(), digest_size=8).digest()
-        expected.add(hashlib.blake2b(head + said + print_, digest_size=10).hexdigest())
+        case = [msgspec.json.encode([("user", PROMPTS[response.prompt_id])]), f"{response.id}\n{response.text}".encode()]
+        prints = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in case)
+        expected.add(hashlib.blake2b(head + prints, digest_size=10).hexdigest())
     assert ids(run) == expected
 
 

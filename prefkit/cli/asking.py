@@ -148,7 +148,7 @@ def _spent(tally: Tally) -> str:
 def print_estimate(run: Run, questions: Questions, settings: AskSettings) -> None:
     """Say what asking would take, for each model."""
     from prefkit.cli.progress import Bars
-    from prefkit.models.asking import estimate
+    from prefkit.models.estimating import estimate
 
     with Bars() as bars:
         found = estimate(run, questions, settings, bars.open("Counting", None, "questions"))

@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefkit.errors import RunError
-from prefkit.models.asking import AskSettings, Held, known_models, loop_factory, refuse_unscrubbed
+from prefkit.models.asking import AskSettings, known_models, loop_factory, refuse_unscrubbed
 from prefkit.models.batches import refuse_under_way
 from prefkit.models.embeddings import Embedder, opened_embedder
+from prefkit.models.held import Held
 from prefkit.models.opening import key_of
 from prefkit.records import Prompt, digest, prompt_text
 from prefkit.rubric import Example, Rubric

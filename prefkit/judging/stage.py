@@ -10,7 +10,6 @@ prompts are passed over, and responses without a text.
 
 from __future__ import annotations
 
-import array
 import hashlib
 import itertools
 import random
@@ -28,8 +27,8 @@ from prefkit.judging.expected import expected_ratings, preference_for_b
 from prefkit.judging.parsing import read_choice, read_comparison, read_rating
 from prefkit.judging.questions import Form
 from prefkit.judging.settings import JudgeSettings
-from prefkit.models.asking import Held
 from prefkit.models.chat import Model, Reply, Request, Sampling, Task
+from prefkit.models.held import Held
 from prefkit.records import (
     Choice,
     Comparison,
@@ -45,6 +44,8 @@ from prefkit.rubric import Example, Principle
 from prefkit.run import Run
 
 TOP_LOGPROBS = 20
+AT_A_TIME = 4096
+"""Questions that are looked for among the answers together."""
 
 
 class JudgeQuestions:
@@ -67,9 +68,11 @@ class JudgeQuestions:
         self.nearest = self._nearest()
         self.without_text = 0
         self.unscrubbed = 0
-        self._excluded = self._look_at_prompts()
+        self._excluded: set[str] = set()
         self._policies: set[str] = set()
-        self._cases = ByPrompt(run, self._wanted, lambda prompt: prompt.excluded is None)
+        self._cases = ByPrompt(run, self._wanted, self._prompt_wanted)
+        enough = np.flatnonzero(self._cases.counts >= (1 if settings.mode == "rate" else 2))
+        self._asked_about = enough[: settings.prompts].tolist()
         self._check()
         self._forms: dict[int, list[Form]] = {}
 
@@ -79,14 +82,12 @@ class JudgeQuestions:
             return None
         return NearestExamples(self._run.rubric, self._asked, wanted.nearest_examples, wanted.embedder, wanted.examples)
 
-    def _look_at_prompts(self) -> frozenset[str]:
-        excluded = []
-        for prompt in self._run.prompts():
-            if prompt.excluded is not None:
-                excluded.append(prompt.id)
-            else:
-                self.unscrubbed += not prompt.scrubbed
-        return frozenset(excluded)
+    def _prompt_wanted(self, prompt: Prompt) -> bool:
+        if prompt.excluded is not None:
+            self._excluded.add(prompt.id)
+            return False
+        self.unscrubbed += not prompt.scrubbed
+        return True
 
     def _wanted(self, response: Response) -> bool:
         self._policies.add(response.policy)
@@ -105,7 +106,7 @@ class JudgeQuestions:
                 there = ", ".join(sorted(self._policies)) or "none"
                 found = f"no responses of the policy {name}"
                 raise RunError(self._run.path, found, f"one of {there}", "Name one of these.")
-        if next(self.per_prompt, None) is None:
+        if not self._asked_about:
             needed = "a prompt with a response" if settings.mode == "rate" else "a prompt with two responses"
             remedy = "Import or generate responses; `prefkit status` says what is there."
             raise RunError(self._run.path, "nothing to judge", needed, remedy)
@@ -128,19 +129,13 @@ class JudgeQuestions:
             ]
         return self._forms[shown]
 
-    @property
-    def per_prompt(self) -> Iterator[tuple[Prompt, int]]:
-        """The prompts that are asked about, with how many responses they have."""
-        needed = 1 if self._settings.mode == "rate" else 2
-        found = ((prompt, len(places)) for prompt, places in self._cases.places() if len(places) >= needed)
-        return itertools.islice(found, self._settings.prompts)
-
     def total(self, model: Model) -> int:
         """How many questions there are for a judge."""
         each = len(self._asked) * self._settings.samples
         if self._settings.mode == "compare" and self._settings.baseline is not None:
-            return each * sum(1 for _, case in self._shown() for _ in case)
-        return each * sum(self._shown_of(count) for _, count in self.per_prompt)
+            return each * sum(len(self._shown(number)) for number in self._asked_about)
+        counts, times = np.unique(self._cases.counts[self._asked_about], return_counts=True)
+        return each * sum(self._shown_of(int(count)) * int(many) for count, many in zip(counts, times, strict=True))
 
     def _shown_of(self, count: int) -> int:
         if self._settings.mode == "rate":
@@ -150,24 +145,20 @@ class JudgeQuestions:
         pairs = count * (count - 1) // 2
         return 2 * min(pairs, self._settings.pairs_per_prompt or pairs)
 
-    def _shown(self) -> Iterator[tuple[Prompt, list[tuple[int, ...]]]]:
-        """For each prompt the places of the responses to show, in the order to show them."""
-        settings = self._settings
-        needed = 1 if settings.mode == "rate" else 2
-        enough = ((prompt, places) for prompt, places in self._cases.places() if len(places) >= needed)
-        for prompt, places in itertools.islice(enough, settings.prompts):
-            if settings.mode == "rate":
-                yield prompt, [(place,) for place in places]
-            elif settings.mode == "choose":
-                yield prompt, [tuple(places)]
-            else:
-                pairs = list(itertools.combinations(places, 2))
-                if settings.baseline is not None:
-                    pairs = [pair for pair in pairs if self._of_baseline(pair) == 1]
-                if settings.pairs_per_prompt is not None and len(pairs) > settings.pairs_per_prompt:
-                    drawn = random.Random(digest(prompt.id, settings.seed)).sample(pairs, settings.pairs_per_prompt)
-                    pairs = [pair for pair in pairs if pair in drawn]
-                yield prompt, [shown for a, b in pairs for shown in ((a, b), (b, a))]
+    def _shown(self, number: int) -> list[tuple[int, ...]]:
+        """The places of the responses to show for a prompt, in the order to show them, for each case."""
+        settings, places = self._settings, self._cases.places(number)
+        if settings.mode == "rate":
+            return [(place,) for place in places]
+        if settings.mode == "choose":
+            return [tuple(places)]
+        pairs = list(itertools.combinations(places, 2))
+        if settings.baseline is not None:
+            pairs = [pair for pair in pairs if self._of_baseline(pair) == 1]
+        if settings.pairs_per_prompt is not None and len(pairs) > settings.pairs_per_prompt:
+            rng = random.Random(digest(self._cases.words(number).hex(), settings.seed))
+            pairs = sorted(rng.sample(pairs, settings.pairs_per_prompt))
+        return [shown for a, b in pairs for shown in ((a, b), (b, a))]
 
     def _of_baseline(self, pair: tuple[int, int]) -> int:
         return sum(self._cases.policy(place) == self._settings.baseline for place in pair)
@@ -175,53 +166,53 @@ class JudgeQuestions:
     def tasks(self, model: Model, held: Held) -> Iterator[Task | None]:
         """The questions to a judge, prompt by prompt; None for one that the run holds an answer to."""
         annotator, expected = f"llm:{model.name}", self._settings.expected
-        samplings = self._samplings(model)
-        for name, prompt, places, sample, number in self._named(model):
-            if name in held:
-                yield None
-            else:
+        samplings, prompt, read = self._samplings(model), None, -1
+        for some in self._named(model):
+            for there, (name, number, places, sample, question) in zip(held.among(some), some, strict=True):
+                if there:
+                    yield None
+                    continue
+                if prompt is None or read != number:
+                    prompt, read = self._cases.prompt(number), number
                 responses = tuple(map(self._cases.response, places))
                 asked = _Asked(name, annotator, self._rubric_hash, prompt, responses, sample)
-                form = self.forms(len(places))[number]
-                examples = self.nearest.of(prompt, number) if self.nearest else ()
+                examples = self.nearest.of(prompt, question) if self.nearest else ()
+                form = self.forms(len(places))[question]
                 yield JudgeTask(asked, form, samplings[sample], examples=examples, expected=expected)
 
     def unanswered(self, models: Sequence[Model], held: Held) -> Keys:
         """The prompts with a question to one of the judges that the run holds no answer to."""
-        keys = array.array("q")
+        wanted = np.zeros(len(self._cases), dtype=bool)
         for model in models:
-            for name, prompt, *_ in self._named(model):
-                if name not in held and not (keys and keys[-1] == hash(prompt.id)):
-                    keys.append(hash(prompt.id))
-        return np.unique(np.frombuffer(keys, dtype=np.int64)) if keys else np.empty(0, np.int64)
+            for some in self._named(model):
+                wanted[[one[1] for one, there in zip(some, held.among(some), strict=True) if not there]] = True
+        return np.unique(self._cases.keys[wanted])
 
     def _samplings(self, model: Model) -> list[Sampling]:
         return [self._settings.sampling(model.sampling, sample) for sample in range(self._settings.samples)]
 
-    def _named(self, model: Model) -> Iterator[tuple[str, Prompt, tuple[int, ...], int, int]]:
-        """Each question to a judge: the judgement's id, the prompt, the places of the responses in the order to show
-        them, the number of the sample, the number of the form."""
+    def _named(self, model: Model) -> Iterator[list[_Named]]:
+        """The questions to a judge, some thousands at a time."""
         annotator, settings = f"llm:{model.name}", self._settings
         drawn = [digest(msgspec.to_builtins(sampling), settings.expected) for sampling in self._samplings(model)]
-        heads: dict[int, list[bytes]] = {}
-        for prompt, said, places in self._cases_shown():
-            for sample in range(settings.samples):
-                if settings.mode == "choose":
-                    places = self._shuffled(places, prompt.id, annotator, sample)
-                kind = len(places) * settings.samples + sample
+        heads: dict[tuple[int, int], list[bytes]] = {}
+        fingerprint, some = self._cases.fingerprint, list[_Named]()
+        for number in self._asked_about:
+            words = self._cases.words(number)
+            for shown, sample in itertools.product(self._shown(number), range(settings.samples)):
+                kind = len(shown), sample
                 if kind not in heads:
-                    heads[kind] = self._heads(annotator, len(places), sample, drawn[sample])
-                case = said + b"".join(map(self._cases.fingerprint, places))
-                for number, head in enumerate(heads[kind]):
+                    heads[kind] = self._heads(annotator, len(shown), sample, drawn[sample])
+                if settings.mode == "choose":
+                    shown = self._shuffled(shown, words.hex(), annotator, sample)
+                case = words + b"".join(map(fingerprint, shown))
+                for question, head in enumerate(heads[kind]):
                     name = hashlib.blake2b(head + case, digest_size=10).hexdigest()
-                    yield name, prompt, places, sample, number
-
-    def _cases_shown(self) -> Iterator[tuple[Prompt, bytes, tuple[int, ...]]]:
-        """Each case: the prompt, a digest of its words, and the places of the responses to show."""
-        for prompt, shown in self._shown():
-            said = digest([(message.role, message.content) for message in prompt.messages]).encode()
-            for places in shown:
-                yield prompt, said, places
+                    some.append((name, number, shown, sample, question))
+            if len(some) >= AT_A_TIME:
+                yield some
+                some = []
+        yield some
 
     def _heads(self, annotator: str, shown: int, sample: int, drawn: str) -> list[bytes]:
         """For each form the part of a judgement's id that is the same for all cases; the rest are digests of the
@@ -251,7 +242,12 @@ class JudgeQuestions:
         return f"judge {self._settings.mode}"
 
 
-class _Asked(msgspec.Struct, frozen=True):
+_Named = tuple[str, int, tuple[int, ...], int, int]
+"""A question: the judgement's id, the number of the prompt, the places of the responses in the order to show them, the
+number of the sample, the number of the form."""
+
+
+class _Asked(msgspec.Struct, frozen=True, gc=False):
     """What all three kinds of judgement say about their question."""
 
     id: str

@@ -9,12 +9,10 @@ asks what the file does not hold. What was in flight when a process was killed i
 
 from __future__ import annotations
 
-import array
 import asyncio
 import contextlib
 import gc
 import signal
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,17 +20,16 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import msgspec
-import numpy as np
 
-from prefkit.durable import Appender, explained_disk_errors, mend_last_line, read_lines
-from prefkit.errors import RecordError, RunError
-from prefkit.models.budget import Budget, halved
+from prefkit.durable import Appender, explained_disk_errors, mend_last_line
+from prefkit.errors import RunError
+from prefkit.models.budget import Budget
 from prefkit.models.catalogue import Catalogue
 from prefkit.models.chat import Model, Task
 from prefkit.models.engine import Engine, Failure, Lane, Limits, Tally
 from prefkit.models.entries import ModelEntry
+from prefkit.models.held import Held
 from prefkit.models.opening import opened
-from prefkit.records import Usage
 from prefkit.run import Run
 
 TICK = 0.25
@@ -110,74 +107,6 @@ class AskReport:
 
 
 Watch = Callable[[Tally, int], None]
-
-
-class Held:
-    """The ids that a file of records holds, in eight bytes each, and what their answers used."""
-
-    def __init__(self, ids: Sequence[str] = ()) -> None:
-        self._hold(array.array("q", map(hash, ids)))
-        self.usage = Usage(prompt=0, completion=0, calls=0, cost=0.0)
-
-    @classmethod
-    def of(cls, path: Path) -> Held:
-        """Read a file of records; nothing is held where there is none.
-
-        Raises:
-            RecordError: a line has no id.
-            RunError: the records stand in a Parquet file.
-        """
-        held = cls()
-        hashes, prompt, completion, calls, cost = array.array("q"), 0, 0, 0, 0.0
-        for one in _stored(path):
-            hashes.append(hash(one.id))
-            if one.usage is not None:
-                prompt += one.usage.prompt
-                completion += one.usage.completion
-                calls += one.usage.calls
-                cost += one.usage.cost or 0.0
-        held._hold(hashes)
-        held.usage = Usage(prompt=prompt, completion=completion, calls=calls, cost=cost)
-        return held
-
-    def _hold(self, hashes: array.array[int]) -> None:
-        """Sort, and note where each of 65,536 equal parts of the range begins: a search then takes a few steps."""
-        ids = np.frombuffer(hashes, dtype=np.int64) if hashes else np.empty(0, np.int64)
-        ids.sort()
-        bounds = np.arange(-(1 << 15), 1 << 15, dtype=np.int64) << 48
-        self._ids = hashes
-        self._starts = array.array("q", [*np.searchsorted(ids, bounds).tolist(), len(ids)])
-
-    def __contains__(self, name: str) -> bool:
-        key = hash(name)
-        part = (key >> 48) + (1 << 15)
-        place, behind = self._starts[part], self._starts[part + 1]
-        place = bisect_left(self._ids, key, place, behind)
-        return place < behind and self._ids[place] == key
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-
-class _Stored(msgspec.Struct):
-    id: str
-    usage: Usage | None = None
-
-
-def _stored(path: Path) -> Iterator[_Stored]:
-    if path.with_suffix(".parquet").exists():
-        remedy = "Convert it to JSONL; answers are appended to it one by one."
-        raise RunError(path.with_suffix(".parquet"), "Parquet, which is only read", "a JSONL file", remedy)
-    if not path.exists():
-        return
-    decoder = msgspec.json.Decoder(_Stored)
-    for number, line in read_lines(path):
-        try:
-            yield decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            remedy = "prefkit wrote this file; if you edited it, mend the line, or remove it."
-            where, expected = f"{path.name}:{number}", "a record as prefkit writes it"
-            raise RecordError(where, str(error), expected, remedy) from None
 
 
 def ask_run(run: Run, questions: Questions, settings: AskSettings, watch: Watch) -> AskReport:
@@ -387,74 +316,3 @@ def record_round(run: Run, questions: Questions, entries: Sequence[ModelEntry]) 
     facts = questions.facts()
     for entry in entries:
         run.record_stage(f"{questions.title}: {entry.name}", **facts, model=entry.facts())
-
-
-# What it would take
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What the questions of a model that are not answered yet would take.
-
-    ``prompt_bytes`` are exact; tokens and cost are (low, high): four to three bytes a token for the prompt, and for the
-    reply what this model's replies in the run took on average, or a third of their bound to all of it.
-    """
-
-    model: str
-    calls: int
-    from_before: int
-    prompt_bytes: int
-    tokens: tuple[int, int]
-    cost: tuple[float, float] | None
-
-
-def estimate(run: Run, questions: Questions, settings: AskSettings, progress: Callable[[int], None]) -> list[Estimate]:
-    """What it would take to ask; nothing is sent.
-
-    Raises:
-        PrefkitError: a name is not known.
-    """
-    held = Held.of(run.path / questions.file)
-    found = []
-    for entry in known_models(run, settings.models):
-        model = entry.as_model()
-        calls = before = size = bound = 0
-        for task in questions.tasks(model, held):
-            progress(1)
-            if task is None:
-                before += 1
-                continue
-            request = task.request()
-            calls += 1
-            size += sum(len(message.content.encode()) for message in request.messages)
-            bound += request.sampling.max_tokens or 0
-        mean = _mean_reply(run.path / questions.file, entry.name)
-        reply = (bound // 3, bound) if mean is None else (round(calls * mean), round(calls * mean))
-        prompt = (size // 4, size // 3)
-        cost = None
-        price = halved(entry.price) if settings.batch else entry.price
-        if price is not None:
-            low, high = (price.of(Usage(prompt=prompt[side], completion=reply[side])) for side in (0, 1))
-            cost = (low, high)
-        found.append(Estimate(entry.name, calls, before, size, (prompt[0] + reply[0], prompt[1] + reply[1]), cost))
-    return found
-
-
-class _Replied(msgspec.Struct):
-    annotator: str = ""
-    policy: str = ""
-    usage: Usage | None = None
-
-
-def _mean_reply(path: Path, name: str) -> float | None:
-    """Mean tokens of a reply of a model in the run; None where there is none yet."""
-    decoder = msgspec.json.Decoder(_Replied)
-    if not path.exists():
-        return None
-    count = tokens = 0
-    for _, line in read_lines(path):
-        one = decoder.decode(line)
-        if one.usage is not None and name in (one.policy, one.annotator.removeprefix("llm:")):
-            count += one.usage.calls
-            tokens += one.usage.completion
-    return tokens / count if count else None

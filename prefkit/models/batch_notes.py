@@ -17,7 +17,7 @@ import msgspec
 
 from prefkit.durable import explained_disk_errors
 from prefkit.errors import RunError
-from prefkit.models.asking import Held
+from prefkit.models.held import Held
 from prefkit.run import Run
 
 FOLDER = "batches"

@@ -15,7 +15,6 @@ from prefkit.models.asking import (
     AskSettings,
     Batching,
     Failures,
-    Held,
     Questions,
 )
 from prefkit.models.batch_desk import BatchState, Desk, Row
@@ -23,6 +22,7 @@ from prefkit.models.batch_notes import Book, Note, new_key, packed
 from prefkit.models.budget import Budget, halved
 from prefkit.models.chat import Model, Reply, Request, Task
 from prefkit.models.engine import Failure, Limits, Tally, usage_so_far
+from prefkit.models.held import Held
 from prefkit.models.http import read_completion
 from prefkit.records import Usage
 from prefkit.run import Run
@@ -45,6 +45,10 @@ class Grown(Held):
         if len(self._recent) >= 1 << 16:
             self._parts.append(Held(list(self._recent)))
             self._recent.clear()
+
+    def among(self, questions: Sequence[tuple[str, *tuple[object, ...]]]) -> list[bool]:
+        """For each question, whose first part is an id, whether it is held."""
+        return [one[0] in self for one in questions]
 
     def __contains__(self, name: str) -> bool:
         return super().__contains__(name) or name in self._recent or any(name in part for part in self._parts)

@@ -32,8 +32,7 @@ class Sampling(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     presence_penalty: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One call.
 
     ``schema`` is a JSON schema that the reply must follow; endpoints that have no such thing are asked without it.
@@ -41,13 +40,12 @@ class Request:
     """
 
     messages: tuple[Message, ...]
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = Sampling()
     schema: Mapping[str, Any] | None = None
     top_logprobs: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True, gc=False):
     """A token of a reply; ``top`` are (token, logprob) of the likeliest alternatives, itself among them."""
 
     text: str
@@ -55,8 +53,7 @@ class Token:
     top: tuple[tuple[str, float], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True, gc=False):
     """What came back. ``finish`` is ``stop``, ``length`` or the endpoint's own word; ``usage`` and ``tokens`` are None
     where the endpoint does not tell."""
 

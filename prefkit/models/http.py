@@ -20,6 +20,7 @@ import msgspec
 from yarl import URL
 
 from prefkit.models.chat import CallFailed, Reply, Request, Token, without_system
+from prefkit.models.deadlines import Deadlines
 from prefkit.records import Usage
 
 CONNECT_SECONDS = 15.0
@@ -83,7 +84,8 @@ class HttpEndpoint:
         self._key = key
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         self._seconds = timeout
-        self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(CONNECT_SECONDS, timeout))
+        self._deadlines = Deadlines(timeout)
+        self._timeout = aiohttp.ClientTimeout(sock_connect=min(CONNECT_SECONDS, timeout))
         self._extra = dict(extra or {})
         self._refused: set[str] = set() if system_role else {"system"}
         self._answers = _Answers()
@@ -117,19 +119,20 @@ class HttpEndpoint:
 
     async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         try:
-            async with self._session.post(
-                self._url,
-                data=aiohttp.BytesPayload(body),
-                headers=self._headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-            ) as answer:
-                raw = await answer.read()
-                if answer.status == 200 and self._answers.hold(raw):
-                    if isinstance(answer, Answer):
-                        answer.hang_up()
-                    raise _SaidBefore(hash(raw))
-                return answer.status, answer.headers, raw
+            with self._deadlines.of_call():
+                async with self._session.post(
+                    self._url,
+                    data=aiohttp.BytesPayload(body),
+                    headers=self._headers,
+                    timeout=self._timeout,
+                    allow_redirects=False,
+                ) as answer:
+                    raw = await answer.read()
+                    if answer.status == 200 and self._answers.hold(raw):
+                        if isinstance(answer, Answer):
+                            answer.hang_up()
+                        raise _SaidBefore(hash(raw))
+                    return answer.status, answer.headers, raw
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             raise self._lost(error) from None
 
@@ -266,7 +269,7 @@ class _SaidBefore(Exception):
         self.answer = answer
 
 
-class _Id(msgspec.Struct):
+class _Id(msgspec.Struct, gc=False):
     id: str | None = None
 
 
@@ -305,43 +308,43 @@ class _Answers:
 _id = msgspec.json.Decoder(_Id)
 
 
-class _Said(msgspec.Struct):
+class _Said(msgspec.Struct, gc=False):
     content: str | list[dict[str, Any]] | None = None
     refusal: str | None = None
 
 
-class _Top(msgspec.Struct):
+class _Top(msgspec.Struct, gc=False):
     token: str
     logprob: float
 
 
-class _Position(msgspec.Struct):
+class _Position(msgspec.Struct, gc=False):
     token: str
     logprob: float
     top_logprobs: list[_Top] = []
 
 
-class _Logprobs(msgspec.Struct):
+class _Logprobs(msgspec.Struct, gc=False):
     content: list[_Position] | None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     message: _Said
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
 
-class _Cached(msgspec.Struct):
+class _Cached(msgspec.Struct, gc=False):
     cached_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int
     completion_tokens: int = 0
     prompt_tokens_details: _Cached | None = None
 
 
-class _Completion(msgspec.Struct):
+class _Completion(msgspec.Struct, gc=False):
     choices: list[_Choice]
     usage: _Usage | None = None
 

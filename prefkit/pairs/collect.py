@@ -21,10 +21,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.by_prompt import lines_with_offsets, mapped, open_responses
+from prefkit.by_prompt import mapped, open_records, scanned
 from prefkit.errors import RecordError, RunError
 from prefkit.records import Choice, Comparison, Judgement, Prompt, Rating, Response, Winner
-from prefkit.run import PROGRESS_EVERY, Run, not_a_record
+from prefkit.run import PROGRESS_EVERY, Run
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -68,7 +68,7 @@ class Responses:
 
     def __init__(self, run: Run, prompt_index: dict[str, int], progress: Callable[[int], None]) -> None:
         self._decoder = msgspec.json.Decoder(Response)
-        file = open_responses(run)
+        file = open_records(run, Response)
         weakref.finalize(self, file.close)
         self.ids: list[str] = []
         self.policies: list[str] = []
@@ -76,11 +76,10 @@ class Responses:
         prompts, policies, offsets = array.array("q"), array.array("q"), array.array("q")
         policy_index: dict[str, int] = {}
         reported = 0
-        for number, (offset, line) in enumerate(lines_with_offsets(file), 1):
+        for number, (offset, _, response) in enumerate(scanned(file, Response), 1):
             if number % PROGRESS_EVERY == 0:
                 progress(offset - reported)
                 reported = offset
-            response = self._decode(line, number)
             prompt = prompt_index.get(response.prompt_id)
             if prompt is None:
                 self.unknown_prompt += 1
@@ -105,12 +104,6 @@ class Responses:
         start = self._offsets[index]
         end = self._bytes.find(b"\n", start)
         return self._decoder.decode(memoryview(self._bytes)[start : end if end >= 0 else None])
-
-    def _decode(self, line: bytes, number: int) -> Response:
-        try:
-            return self._decoder.decode(line)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise not_a_record(f"responses.jsonl:{number}", error, Response) from None
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from prefkit.judging.audit.injections import (
 from prefkit.judging.parsing import read_comparison, read_rating
 from prefkit.judging.questions import Form
 from prefkit.judging.settings import JudgeSettings
-from prefkit.models.asking import Held
 from prefkit.models.chat import Model, Reply, Request, Sampling, Task
+from prefkit.models.held import Held
 from prefkit.records import Message, Usage, digest
 from prefkit.rubric import Rubric
 from prefkit.run import Run

@@ -157,8 +157,9 @@ def choose_cases(run: Run, annotator: str, mode: Mode, count: int, seed: int) ->
     needed = 1 if mode == "rate" else 2
     rng = random.Random(digest("injections", mode, seed))
     cases = []
-    for prompt, responses in ByPrompt(run, lambda one: bool(one.text and one.text.strip())):
-        if prompt.excluded is not None or len(responses) < needed or (found and prompt.id not in found):
+    with_text = ByPrompt(run, lambda one: bool(one.text and one.text.strip()), lambda prompt: prompt.excluded is None)
+    for prompt, responses in with_text:
+        if len(responses) < needed or (found and prompt.id not in found):
             continue
         by_id = {response.id: response for response in responses}
         wanted = found.get(prompt.id) or tuple(rng.sample(sorted(by_id), needed))
