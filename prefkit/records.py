@@ -91,6 +91,9 @@ class Judged(Record, frozen=True, kw_only=True):
     ``rubric`` is the content hash of the rubric that was shown, None where nobody knows it. ``reply`` is what a model
     wrote, so that a better parser needs no new question; ``failure`` says why it could not be read. ``expected`` says
     that the scores are means over the probabilities of the reply's words, and not the words.
+
+    What a person may add: ``reason`` in their own words; ``flags``, such as ``uncomfortable`` or ``risk``; ``seconds``
+    that they took. A person's ``failure`` is ``draft`` or ``discarded``, for a question opened and not answered.
     """
 
     id: str
@@ -102,6 +105,9 @@ class Judged(Record, frozen=True, kw_only=True):
     reply: str | None = None
     expected: bool = False
     usage: Usage | None = None
+    reason: str | None = None
+    flags: tuple[str, ...] = ()
+    seconds: float | None = None
 
 
 class Rating(Judged, frozen=True, kw_only=True, tag_field="kind", tag="rating"):
@@ -114,7 +120,8 @@ class Rating(Judged, frozen=True, kw_only=True, tag_field="kind", tag="rating"):
 class Comparison(Judged, frozen=True, kw_only=True, tag_field="kind", tag="comparison"):
     """Two responses, in the order shown, and which is better.
 
-    ``preference`` is the annotator's probability for ``b`` where it gave one (0 to 1).
+    ``preference`` is the annotator's probability for ``b`` where it gave one (0 to 1); ``strength`` how much better the
+    winner is, from 1 (slightly) to 3 (much).
     """
 
     a: str
@@ -122,6 +129,7 @@ class Comparison(Judged, frozen=True, kw_only=True, tag_field="kind", tag="compa
     winner: Winner | None
     principles: dict[str, Winner | None] = {}
     preference: float | None = None
+    strength: int | None = None
 
 
 class Choice(Judged, frozen=True, kw_only=True, tag_field="kind", tag="choice"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -27,6 +28,8 @@ COMMANDS = {
     "judge": ("judging", "Ask judge models to rate, compare or choose responses."),
     "audit": ("audit", "Whether judges follow order, length or family, and what they leave out."),
     "validate-judge": ("validating", "Whether judges agree with people, and exit code 1 where not enough."),
+    "annotate": ("annotating", "People: the Argilla page, what they are shown, what they answered."),
+    "agree": ("agreeing", "Whether people agree with each other, and judges with people."),
     "reparse": ("judging", "Read judges' stored replies again; nothing is asked."),
     "spending": ("runs", "What the answers took: calls, tokens, cost."),
     "build-pairs": ("pairs", "Turn judgements into preference pairs and a dataset."),
@@ -36,27 +39,37 @@ COMMANDS = {
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' one-line help, and imports a command when it is called."""
+    """A group that knows its commands' one-line help, and imports a command when it is called.
+
+    Args:
+        commands: name -> (module of ``prefkit.cli``, one line of help).
+    """
+
+    def __init__(self, *args: Any, commands: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands, in the order of the data."""
-        return list(COMMANDS)
+        return list(self._lazy)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in self._lazy:
             return None
-        module = importlib.import_module(f"prefkit.cli.{COMMANDS[cmd_name][0]}")
+        module = importlib.import_module(f"prefkit.cli.{self._lazy[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_").replace("import", "import_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, words) for name, (_, words) in COMMANDS.items()])
+            formatter.write_dl([(name, words) for name, (_, words) in self._lazy.items()])
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(
+    cls=LazyGroup, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="prefkit")
 def cli() -> None:
     """Professional principles to preference data, preference data to better models.

@@ -1,0 +1,1 @@
+"""People judge: what they are shown, and what they answered."""
