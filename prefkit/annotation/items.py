@@ -1,6 +1,6 @@
 """What was shown to whom: the key of the blinding. It stays in the run folder.
 
-Reads and writes   annotation/items.jsonl    a question as it was put onto a page: which response stood left, which right
+Reads and writes   annotation/items.jsonl    a question as it was put onto a page, which response stood left
                    annotation/secret         what ids and pseudonyms are digested with
 
 A page, an export and a table know an item by its ``id``, which tells nothing. An annotator is known here by a
