@@ -353,3 +353,21 @@ def test_spending_is_broken_down_by_judge_and_principle(prefkit, judge, run, ser
         assert row["cost"] == pytest.approx((2 * row["prompt_tokens"] + 8 * row["reply_tokens"]) / 1e6)
     assert sum(row["cost"] for row in rows) == pytest.approx(sum(one.usage.cost for one in judgements(run)))
     assert "ratings on empathy" in prefkit("spending", run.path).out
+
+
+def test_what_leaves_the_house_goes_through_the_proxy_and_what_stays_does_not(judge, run, server, monkeypatch):
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1"))
+    write_models(run, "http://judge.example/v1")
+    said = judge("--allow-unscrubbed", "--max-retries", 0).err
+    assert "HTTP 404: Unknown request: POST http://judge.example/v1/chat/completions" in said, "as a proxy is asked"
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    write_models(run, server.url)
+    assert judge("--mode", "compare").code == 0
+
+
+def test_no_proxy_is_heeded(judge, run, server, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/v1"))
+    monkeypatch.setenv("no_proxy", "judge.invalid")
+    write_models(run, "http://judge.invalid/v1")
+    assert "cannot connect to judge.invalid" in judge("--allow-unscrubbed", "--max-retries", 0).err

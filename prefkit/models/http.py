@@ -57,6 +57,7 @@ class HttpEndpoint:
         session: whose connections are used; made with ``response_class=Answer``.
         base_url: with its ``/v1``; ``/chat/completions`` is added.
         model: what the endpoint calls the model.
+        proxy: the URL of the proxy to go through.
         key: for the Authorization header.
         timeout: seconds for a whole call.
         most: calls at a time, None for no limit of its own.
@@ -70,6 +71,7 @@ class HttpEndpoint:
         base_url: str,
         model: str,
         *,
+        proxy: str | None = None,
         key: str | None = None,
         timeout: float = 120.0,
         most: int | None = None,
@@ -81,6 +83,7 @@ class HttpEndpoint:
         self._session = session
         self._url = URL(base_url.rstrip("/") + "/chat/completions")
         self._model = model
+        self._proxy = URL(proxy) if proxy else None
         self._key = key
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
         self._seconds = timeout
@@ -124,6 +127,7 @@ class HttpEndpoint:
                     self._url,
                     data=aiohttp.BytesPayload(body),
                     headers=self._headers,
+                    proxy=self._proxy,
                     timeout=self._timeout,
                     allow_redirects=False,
                 ) as answer:
@@ -153,7 +157,7 @@ class HttpEndpoint:
         body = data if json is None else json
         try:
             async with self._session.request(
-                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                method, url, data=body, headers=headers, proxy=self._proxy, timeout=timeout, allow_redirects=False
             ) as answer:
                 if not 200 <= answer.status < 300:
                     raise self.refusal(answer.status, answer.headers, await answer.read())

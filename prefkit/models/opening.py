@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from prefkit.errors import PrefkitError
-from prefkit.models.addresses import is_local
+from prefkit.models.addresses import proxy_for
 from prefkit.models.chat import Endpoint, Model
 from prefkit.models.embedded import PATIENCE, SLOTS, Served, served
 from prefkit.models.entries import TEMPLATE, ModelEntry
@@ -80,8 +80,7 @@ class _Opening:
         self._stack = stack
         self._timeout = timeout
         self._concurrency = concurrency
-        self._connector: aiohttp.TCPConnector | None = None
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._session: aiohttp.ClientSession | None = None
         self._served: dict[str, Served] = {}
         self._loaded: dict[str, LocalEndpoint] = {}
 
@@ -103,11 +102,11 @@ class _Opening:
     async def _http(
         self, entry: ModelEntry, url: str, key: str | None, most: int | None, timeout: float
     ) -> HttpEndpoint:
-        session = await self._session(is_local(url))
         return HttpEndpoint(
-            session,
+            await self._one_session(),
             url,
             entry.model,
+            proxy=proxy_for(url),
             key=key,
             timeout=timeout,
             most=most,
@@ -115,22 +114,13 @@ class _Opening:
             extra=entry.extra,
         )
 
-    async def _session(self, local: bool) -> aiohttp.ClientSession:
-        """One for what stays in the house, which no proxy sees, and one for the rest; both on the same connections."""
-        if self._connector is None:
-            self._connector = aiohttp.TCPConnector(limit=0)
-            self._stack.push_async_callback(self._connector.close)
-        if local not in self._sessions:
-            self._sessions[local] = await self._stack.enter_async_context(
-                aiohttp.ClientSession(
-                    connector=self._connector,
-                    connector_owner=False,
-                    cookie_jar=aiohttp.DummyCookieJar(),
-                    response_class=Answer,
-                    trust_env=not local,
-                )
+    async def _one_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), response_class=Answer
             )
-        return self._sessions[local]
+            self._session = await self._stack.enter_async_context(session)
+        return self._session
 
     async def _embedded(self, entry: ModelEntry) -> HttpEndpoint:
         slots = min(entry.concurrency or SLOTS, self._concurrency)
