@@ -202,6 +202,17 @@ def is_model(annotator: str) -> bool:
     return annotator.startswith("llm:")
 
 
+ATTENTION = "attention:"
+"""How the flags begin that say whether the answer to an attention item was the known one: ``attention:right``."""
+UNANSWERED = ("draft", "discarded")
+"""The failures of a person's judgement that say that there is no answer."""
+
+
+def is_attention(judgement: Judged) -> bool:
+    """Whether a judgement answers an attention item, whose answer was known before: it says nothing new."""
+    return any(flag.startswith(ATTENTION) for flag in judgement.flags)
+
+
 def prompt_text(messages: Sequence[Message]) -> str:
     """A prompt in plain text: the words alone where there is one message, else a turn a paragraph with its speaker."""
     if len(messages) == 1:

@@ -577,3 +577,18 @@ def test_a_record_that_stands_twice_is_refused(prefkit, tmp_path, name: str):
     outcome = prefkit("build-pairs", run.path, "--test-size", "0")
     assert outcome.code == 1
     assert f"{name}.jsonl: found the id " in outcome.err and "a second time" in outcome.err
+
+
+def test_attention_items_drafts_and_discarded_items_make_no_pair_and_are_counted(tmp_path):
+    attention, draft, answered = (
+        compared(f"p{number}/A", f"p{number}/B", winner)[0] for number, winner in enumerate(("a", None, "a"))
+    )
+    judged = [
+        msgspec.structs.replace(attention, flags=("attention:right",)),
+        msgspec.structs.replace(draft, failure="draft"),
+        answered,
+    ]
+    run = make_run(tmp_path / "run", judged)
+    assert found(run, strategy="comparisons") == ["p2/A > p2/B"]
+    counts = build(run, strategy="comparisons").judgements
+    assert counts["answers to attention items"] == counts["drafts and discarded"] == counts["comparisons"] == 1

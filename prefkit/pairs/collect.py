@@ -23,7 +23,17 @@ import numpy.typing as npt
 
 from prefkit.by_prompt import mapped, open_records, scanned
 from prefkit.errors import RecordError, RunError
-from prefkit.records import Choice, Comparison, Judgement, Prompt, Rating, Response, Winner
+from prefkit.records import (
+    UNANSWERED,
+    Choice,
+    Comparison,
+    Judgement,
+    Prompt,
+    Rating,
+    Response,
+    Winner,
+    is_attention,
+)
 from prefkit.run import PROGRESS_EVERY, Run
 
 Ints = npt.NDArray[np.int64]
@@ -171,7 +181,12 @@ class _JudgementReader:
             Choice: self._take_choice,
         }
         for judgement in self.run.judgements(progress):
-            take[type(judgement)](judgement)
+            if is_attention(judgement):
+                self.counts["answers to attention items"] += 1
+            elif judgement.failure in UNANSWERED:
+                self.counts["drafts and discarded"] += 1
+            else:
+                take[type(judgement)](judgement)
 
     def _asked(self, rubric: str | None) -> frozenset[str]:
         if rubric not in self._comparable:
