@@ -11,23 +11,25 @@ import pytest
 from making import TWO, rubric
 from sklearn.metrics import cohen_kappa_score
 
-from prefkit.judging import resampling
-from prefkit.judging.agreement import RatingReference, columns, rating_agreement
-from prefkit.judging.coefficients import (
-    alpha_of_table,
-    alpha_sums,
+from prefkit.agreement import resampling
+from prefkit.agreement.coefficients import (
     cohen_kappa,
+    coincidences,
+    fleiss_kappa,
     gwet,
     gwet_from_sums,
     identity_weights,
     krippendorff_alpha,
+    linear_weights,
     observed_agreement,
+    ordinal_alpha,
     quadratic_weights,
     unit_sums,
 )
-from prefkit.judging.judged import Ratings, Verdicts
-from prefkit.judging.resampling import Clusters, Sums, estimates, ratio, wilson
-from prefkit.judging.verdicts import VerdictReference, verdict_agreement
+from prefkit.agreement.judged import Ratings, Verdicts
+from prefkit.agreement.ratings import RatingReference, columns, rating_agreement
+from prefkit.agreement.resampling import Clusters, Sums, estimates, ratio, wilson
+from prefkit.agreement.verdicts import VerdictReference, verdict_agreement
 from prefkit.rubric import Rubric
 
 NAN = math.nan
@@ -72,11 +74,39 @@ def test_the_sums_of_units_hold_what_gwets_variance_is_made_of():
     assert jackknife == pytest.approx(error, rel=0.15)
 
 
-@pytest.mark.parametrize(("weights", "published"), [(identity_weights(5), 0.743), (quadratic_weights(FIVE), 0.849)])
+def test_fleiss_kappa_on_krippendorffs_data_is_that_of_irrcac():
+    sums = unit_sums(counted(OBSERVERS, FIVE), identity_weights(5)).sum(axis=0)
+    assert fleiss_kappa(sums, identity_weights(5)) == pytest.approx(0.76117, abs=5e-6)
+
+
+RATIO = 1 - ((FIVE[:, None] - FIVE) / (FIVE[:, None] + FIVE)) ** 2
+
+
+@pytest.mark.parametrize(
+    ("weights", "published"),
+    [(identity_weights(5), 0.74342), (quadratic_weights(FIVE), 0.849), (RATIO, 0.797)],
+)
 def test_alpha_on_krippendorffs_data_is_the_published_one(weights, published):
-    assert krippendorff_alpha(alpha_sums(counted(OBSERVERS, FIVE), weights).sum(axis=0), weights) == pytest.approx(
-        published, abs=5e-4
-    )
+    pairs = coincidences(counted(OBSERVERS, FIVE)).sum(axis=0)
+    digits = len(str(published)) - 2
+    assert krippendorff_alpha(pairs, 1 - weights) == pytest.approx(published, abs=0.5001 * 10**-digits)
+
+
+def test_ordinal_alpha_on_krippendorffs_data_is_the_published_one():
+    assert ordinal_alpha(coincidences(counted(OBSERVERS, FIVE)).sum(axis=0)) == pytest.approx(0.815, abs=5e-4)
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_alpha_is_that_of_the_package_krippendorff_on_answers_with_gaps(level):
+    krippendorff = pytest.importorskip("krippendorff")
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        answers = np.where(rng.random((5, 40)) < 0.3, NAN, rng.integers(1, 6, (5, 40)))
+        pairs = coincidences(counted(answers, FIVE)).sum(axis=0)
+        weights = identity_weights(5) if level == "nominal" else quadratic_weights(FIVE)
+        ours = ordinal_alpha(pairs) if level == "ordinal" else krippendorff_alpha(pairs, 1 - weights)
+        theirs = krippendorff.alpha(reliability_data=answers, value_domain=FIVE.tolist(), level_of_measurement=level)
+        assert ours == pytest.approx(theirs)
 
 
 def test_where_nearly_all_say_the_same_kappa_is_below_zero_and_ac1_is_not():
@@ -87,10 +117,12 @@ def test_where_nearly_all_say_the_same_kappa_is_below_zero_and_ac1_is_not():
     assert gwet(table, identity_weights(2)) == pytest.approx(0.947, abs=1e-3)
 
 
-@pytest.mark.parametrize("weighting", [None, "quadratic"])
+@pytest.mark.parametrize("weighting", [None, "linear", "quadratic"])
 def test_kappa_is_scikit_learns(weighting):
     rng = np.random.default_rng(0)
-    weights = identity_weights(5) if weighting is None else quadratic_weights(FIVE)
+    weights = {None: identity_weights(5), "linear": linear_weights(FIVE), "quadratic": quadratic_weights(FIVE)}[
+        weighting
+    ]
     for _ in range(20):
         one = rng.integers(0, 5, 60)
         other = np.clip(one + rng.integers(-1, 2, 60), 0, 4)
@@ -108,8 +140,7 @@ def test_two_raters_table_and_their_units_give_the_same_coefficients():
     for weights in (identity_weights(5), quadratic_weights(FIVE)):
         counts = counted(scores, FIVE)
         assert gwet(table, weights) == pytest.approx(gwet_from_sums(unit_sums(counts, weights).sum(axis=0), weights))
-        by_units = krippendorff_alpha(alpha_sums(counts, weights).sum(axis=0), weights)
-        assert alpha_of_table(table, weights) == pytest.approx(by_units)
+        assert coincidences(counts).sum(axis=0) == pytest.approx(table + table.T)
 
 
 def test_coefficients_take_leading_axes_and_are_nan_where_chance_is_not_defined():

@@ -331,8 +331,8 @@ def test_nothing_in_the_run_is_changed(validated, tmp_path):
 
 
 def test_an_annotators_name_is_shown_as_it_is(prefkit, tmp_path):
-    run = make_run(tmp_path / "run", HUMAN, rated({"p1/A": 5, "p1/B": 2}, "llm:[red]owl[/red]"))
-    assert "llm:[red]owl[/red] against human:ann" in prefkit("validate-judge", run.path).out
+    run = make_run(tmp_path / "run", HUMAN, rated({"p1/A": 5, "p1/B": 2}, "llm:[red]owl[/red]:x:"))
+    assert "llm:[red]owl[/red]:x: against human:ann" in prefkit("validate-judge", run.path).out
 
 
 def test_a_line_that_is_no_judgement_is_named(prefkit, tmp_path):

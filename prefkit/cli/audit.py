@@ -85,7 +85,7 @@ def audit(
     if str(json_file) == "-":
         click.echo(report.as_json(found), nl=False)
     else:
-        Console(width=width, highlight=False).print(report.rendered(found))
+        Console(width=width, highlight=False, emoji=False).print(report.rendered(found))
         click.echo(f"written: {json_file or run / report.FOLDER / 'audit.json'}")
     for line in lines:
         click.echo(f"beyond the threshold: {line}", err=True)

@@ -141,6 +141,6 @@ def pairs(run: Path, sample: int, split: str | None, seed: int, width: int | Non
     from prefkit.pairs.reading import rendered, sampled
     from prefkit.run import Run
 
-    console = Console(width=width)
+    console = Console(width=width, emoji=False)
     for pair in sampled(Run(run), sample, split, seed):
         console.print(rendered(pair))

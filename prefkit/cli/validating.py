@@ -7,36 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prefkit.cli.figures import WORDS, counts, gaps, interval, table, value
 from prefkit.cli.runs import RUN
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
-    from prefkit.judging.resampling import Figure
-    from prefkit.judging.validate import Ceiling, Measured, Report, Section
+    from prefkit.agreement.measuring import Ceiling, Measured, Section
+    from prefkit.agreement.validate import Report
 
-WORDS = {
-    "direction": "direction, no ties",
-    "direction_at_gap": "direction, large gap",
-    "direction_ties_half": "direction, ties half",
-    "accuracy": "side, no ties",
-    "accuracy_ties_half": "side, ties half",
-    "exact": "same answer",
-    "both_orders": "right in both orders",
-    "consistency": "same in both orders",
-    "kappa_orders": "kappa between orders",
-    "kappa": "kappa",
-    "weighted_kappa": "weighted kappa",
-    "ac1": "AC1",
-    "ac2": "AC2",
-    "alpha": "alpha",
-    "correlation": "correlation of means",
-    "mean_difference": "mean difference",
-}
 BY_PRINCIPLE = ("direction", "accuracy", "both_orders", "exact", "weighted_kappa", "ac2", "kappa", "ac1")
-PLAIN = ("kappa", "weighted_kappa", "ac1", "ac2", "alpha", "correlation", "mean_difference", "kappa_orders")
-"""Figures that are not shares, and so not shown as percentages."""
 
 
 @click.command("validate-judge")
@@ -78,9 +58,9 @@ def validate_judge(
     """
     from rich.console import Console
 
+    from prefkit.agreement.validate import Bar, ValidationSettings, shortfalls, validate
     from prefkit.cli.progress import Bars
     from prefkit.errors import RunError
-    from prefkit.judging.validate import Bar, ValidationSettings, shortfalls, validate
     from prefkit.records import Judgement
     from prefkit.run import Run
 
@@ -94,7 +74,7 @@ def validate_judge(
         report = validate(opened, settings, moved)
     if output:
         _write(output, report)
-    console = Console(highlight=False, markup=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for part in _rendered(report):
         console.print(part)
     if output:
@@ -140,8 +120,8 @@ def _sections(measured: Measured, ceiling: Ceiling | None, gap: float) -> list[R
         among = ceiling.ratings if ceiling else None
         parts.append(_figures("ratings", measured.ratings, among))
         parts.append(_principles(measured.ratings))
-        parts.append(_gaps(measured.ratings))
-        parts.append(_counts(measured.ratings, f"; a large gap is {gap:g} or more of the reference's means"))
+        parts.append(gaps(measured.ratings))
+        parts.append(counts(measured.ratings, f"; a large gap is {gap:g} or more of the reference's means"))
     if measured.comparisons:
         among = ceiling.comparisons if ceiling else None
         derived = measured.comparisons.derived
@@ -149,21 +129,12 @@ def _sections(measured: Measured, ceiling: Ceiling | None, gap: float) -> list[R
         parts.append(_figures(title, measured.comparisons, among))
         if measured.comparisons.principles:
             parts.append(_principles(measured.comparisons))
-        parts.append(_counts(measured.comparisons, ""))
+        parts.append(counts(measured.comparisons))
     return parts or ["  nothing that both judged"]
 
 
-def _table(title: str, *names: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for place, name in enumerate(names):
-        table.add_column(name, justify="right" if place else "left", no_wrap=True)
-    return table
-
-
 def _figures(title: str, section: Section, among: Section | None) -> RenderableType:
-    table = _table(title, "", "value", "95% interval", "n", *(["people"] if among else []))
+    made = table(title, "", "value", "95% interval", "n", *(["people"] if among else []))
     rows = [(WORDS[name], name, figure) for name, figure in section.figures.items()]
     rows += [
         (f"  shown {group.replace('_', ' ')}", "accuracy", figures["accuracy"])
@@ -171,47 +142,19 @@ def _figures(title: str, section: Section, among: Section | None) -> RenderableT
         if len(section.orders) > 1
     ]
     for words, name, figure in rows:
-        cells = [words, _value(name, figure), _interval(name, figure), f"{figure.n:,}"]
+        cells = [words, value(name, figure), interval(name, figure), f"{figure.n:,}"]
         if among:
             alone = words.startswith(" ") or name == "mean_difference"
             ceiling = None if alone else among.figures.get(name)
-            cells.append(f"{_value(name, ceiling)} {_interval(name, ceiling)}" if ceiling else "")
-        table.add_row(*cells)
-    return table
+            cells.append(f"{value(name, ceiling)} {interval(name, ceiling)}" if ceiling else "")
+        made.add_row(*cells)
+    return made
 
 
 def _principles(section: Section) -> RenderableType:
     wanted = [name for name in BY_PRINCIPLE if any(name in figures for figures in section.principles.values())]
-    table = _table("by principle", "", *(WORDS[name].partition(",")[0] for name in wanted))
+    made = table("by principle", "", *(WORDS[name].partition(",")[0] for name in wanted))
     for principle, figures in section.principles.items():
         shown = [figures.get(name) for name in wanted]
-        table.add_row(principle, *(_value(name, one) if one else "" for name, one in zip(wanted, shown, strict=True)))
-    return table
-
-
-def _gaps(section: Section) -> RenderableType:
-    table = _table("direction by gap, no ties", "gap", *(f"of the {whose}" for whose in section.by_gap), "n")
-    for rows in zip(*section.by_gap.values(), strict=True):
-        start, end = rows[0].start, rows[0].end
-        span = f"{start:g} to {end:g}" if end is not None else f"{start:g} or more"
-        cells = [f"{_value('', row.direction)} {_interval('', row.direction)}" for row in rows]
-        table.add_row(span, *cells, " / ".join(f"{row.direction.n:,}" for row in rows))
-    return table
-
-
-def _counts(section: Section, more: str) -> str:
-    return "  " + ", ".join(f"{count:,} {reason}" for reason, count in section.counts.items()) + more + "\n"
-
-
-def _value(name: str, figure: Figure) -> str:
-    if figure.value is None:
-        return "-"
-    return f"{figure.value:.3f}" if name in PLAIN else f"{figure.value:.1%}"
-
-
-def _interval(name: str, figure: Figure) -> str:
-    if figure.low is None or figure.high is None:
-        return ""
-    if name in PLAIN:
-        return f"[{figure.low:.3f}, {figure.high:.3f}]"
-    return f"[{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+        made.add_row(principle, *(value(name, one) if one else "" for name, one in zip(wanted, shown, strict=True)))
+    return made

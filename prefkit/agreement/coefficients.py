@@ -1,12 +1,13 @@
-"""Agreement beyond chance, from counts: Cohen's kappa, Gwet's AC1 and AC2, Krippendorff's alpha.
+"""Agreement beyond chance, from counts: Cohen's and Fleiss' kappa, Gwet's AC1 and AC2, Krippendorff's alpha.
 
 Reads   how often raters chose which category: a table of two raters, or counts a unit for any number of raters
 Gives   coefficients; 1 is perfect agreement, 0 what chance would give, NaN where chance is not defined
 
 Each coefficient is a function of sums over units, so that a bootstrap has only to add up other units. Every function
 takes leading axes: [..., q, q] gives [...]. Two raters' table is all that a judge and people need; people among
-themselves are any number of raters with gaps, for which ``unit_sums`` makes the sums. No maintained library has AC1 and
-AC2 (irrCAC pins old versions); kappa is scikit-learn's formula, over a leading axis.
+themselves are any number of raters with gaps, for which ``unit_sums`` and ``coincidences`` make the sums. No maintained
+library has AC1 and AC2 (irrCAC pins old versions); kappa is scikit-learn's formula, alpha that of the package
+krippendorff, both over a leading axis. Scores without categories are for ``intraclass.py``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ def quadratic_weights(values: Floats) -> Floats:
     """Weights [q, q] of ordered categories with these values: 1 - (difference / largest difference)²."""
     spread = float(values.max() - values.min()) if len(values) > 1 else 1.0
     result: Floats = 1 - ((values[:, None] - values[None, :]) / spread) ** 2
+    return result
+
+
+def linear_weights(values: Floats) -> Floats:
+    """Weights [q, q] of ordered categories with these values: 1 - difference / largest difference."""
+    spread = float(values.max() - values.min()) if len(values) > 1 else 1.0
+    result: Floats = 1 - np.abs(values[:, None] - values[None, :]) / spread
     return result
 
 
@@ -90,39 +98,67 @@ def gwet_from_sums(sums: Floats, weights: Floats) -> Floats:
     return _beyond(observed, expected)
 
 
-def alpha_sums(counts: Floats, weights: Floats) -> Floats:
-    """What each unit adds to Krippendorff's alpha for any number of raters, some of them missing.
+def fleiss_kappa(sums: Floats, weights: Floats) -> Floats:
+    """Fleiss' kappa [...] from the total [..., q + 3] of ``unit_sums``: chance from all raters' common margins.
+
+    Units may have different numbers of raters; where all have the same it is Fleiss' own.
+
+    Source: Fleiss 1971, doi:10.1037/h0031619; with missing values, Gwet 2014, Handbook of Inter-Rater Reliability, 4th
+    edition, chapter 2.
+    """
+    shares = _divided(sums[..., 2:-1], sums[..., -1:])
+    expected = np.einsum("...k,kl,...l->...", shares, weights, shares)
+    return _beyond(_divided(sums[..., 0], sums[..., 1]), expected)
+
+
+def coincidences(counts: Floats) -> Floats:
+    """How often two answers to one unit were a category and another, as Krippendorff counts it: each unit weighs as
+    many answers as it has.
 
     Args:
-        counts: [units, q], how many raters chose each category for each unit.
-        weights: [q, q]; 1 - ``weights`` is the squared difference of two categories.
+        counts: [units, q], how many raters chose each category.
 
     Returns:
-        [units, q + 1]: disagreement within the unit, the count of each category; zero for a unit with one rater.
+        [units, q, q]: zero for a unit with one rater; else the sum is its number of raters.
     """
     raters = counts.sum(-1)
-    apart = (counts * (counts @ (1 - weights))).sum(-1)
-    within = np.divide(apart, raters - 1, out=np.zeros_like(apart), where=raters > 1)
-    return np.column_stack([within, counts * (raters > 1)[:, None]])
+    pairs = counts[:, :, None] * counts[:, None, :]
+    diagonal = np.arange(counts.shape[1])
+    pairs[:, diagonal, diagonal] -= counts
+    result: Floats = pairs / np.where(raters > 1, raters - 1, 1)[:, None, None]
+    return result
 
 
-def krippendorff_alpha(sums: Floats, weights: Floats) -> Floats:
-    """Krippendorff's alpha [...] from the total [..., q + 1] of ``alpha_sums``.
+def ordinal_distances(margins: Floats) -> Floats:
+    """Krippendorff's squared distances [..., q, q] of ordered categories: how many answers lie between two of them.
 
-    Identity weights give the nominal alpha, quadratic ones the interval alpha.
+    Args:
+        margins: [..., q], how often each category was given, in their order.
+    """
+    middles = margins.cumsum(-1) - margins / 2
+    result: Floats = (middles[..., :, None] - middles[..., None, :]) ** 2
+    return result
+
+
+def krippendorff_alpha(pairs: Floats, distances: Floats) -> Floats:
+    """Krippendorff's alpha [...] from the total [..., q, q] of ``coincidences``.
+
+    Args:
+        pairs: the coincidences; for two raters without gaps, their table plus its transpose.
+        distances: squared [q, q] or [..., q, q]. 1 - identity weights give the nominal alpha, 1 - quadratic ones the
+            interval alpha, ``ordinal_distances`` of the margins the ordinal alpha.
 
     Source: Krippendorff 2011, Computing Krippendorff's Alpha-Reliability,
     https://repository.upenn.edu/asc_papers/43.
     """
-    margins = sums[..., 1:]
-    by_chance = np.einsum("...k,kl,...l->...", margins, 1 - weights, margins)
-    return 1 - _divided(sums[..., 0] * (margins.sum(-1) - 1), by_chance)
+    margins = pairs.sum(-1)
+    by_chance = np.einsum("...k,...kl,...l->...", margins, distances, margins)
+    return 1 - _divided((pairs * distances).sum((-2, -1)) * (margins.sum(-1) - 1), by_chance)
 
 
-def alpha_of_table(table: Floats, weights: Floats) -> Floats:
-    """Krippendorff's alpha [...] of two raters' table [..., q, q]."""
-    apart = 2 * (table * (1 - weights)).sum((-2, -1))
-    return krippendorff_alpha(np.concatenate([apart[..., None], table.sum(-1) + table.sum(-2)], axis=-1), weights)
+def ordinal_alpha(pairs: Floats) -> Floats:
+    """Krippendorff's ordinal alpha [...] from the total [..., q, q] of ``coincidences``."""
+    return krippendorff_alpha(pairs, ordinal_distances(pairs.sum(-1)))
 
 
 def _beyond(observed: Floats, expected: Floats) -> Floats:

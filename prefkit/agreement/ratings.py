@@ -13,25 +13,14 @@ for comparisons.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from prefkit.judging.coefficients import (
-    Floats,
-    alpha_of_table,
-    alpha_sums,
-    cohen_kappa,
-    gwet,
-    gwet_from_sums,
-    identity_weights,
-    krippendorff_alpha,
-    quadratic_weights,
-    unit_sums,
-)
-from prefkit.judging.judged import Bools, Ratings
-from prefkit.judging.resampling import Clusters, Ints, Sums, per_cluster, ratio
+from prefkit.agreement.coefficients import Floats
+from prefkit.agreement.counts import among, coefficients_of
+from prefkit.agreement.judged import Bools, Ratings
+from prefkit.agreement.resampling import Clusters, Ints, Sums, per_cluster, ratio
 from prefkit.rubric import DECIMALS, Rubric, Scale
 
 MAX_CATEGORIES = 15
@@ -232,26 +221,6 @@ class _Beside:
         return coefficients_of(tables.astype(np.float64), possible, ordered=True)
 
 
-def coefficients_of(tables: Floats, possible: Floats, *, ordered: bool) -> dict[str, Sums]:
-    """The coefficients of two raters' tables [clusters, q²]; ``ordered`` adds those that count near misses."""
-    q, n = len(possible), int(tables.sum())
-    same = identity_weights(q)
-
-    def of(coefficient: Callable[[Floats, Floats], Floats], weights: Floats) -> Sums:
-        return Sums(tables, lambda totals: coefficient(totals.reshape(*totals.shape[:-1], q, q), weights), n)
-
-    diagonal = tables.reshape(-1, q, q)[:, range(q), range(q)].sum(axis=1)
-    found = {
-        "exact": ratio(diagonal, tables.sum(axis=1), n),
-        "kappa": of(cohen_kappa, same),
-        "ac1": of(gwet, same),
-    }
-    if ordered:
-        near = quadratic_weights(possible)
-        found |= {"weighted_kappa": of(cohen_kappa, near), "ac2": of(gwet, near), "alpha": of(alpha_of_table, near)}
-    return found
-
-
 _DIRECTION = ("decided", "right", "decided at gap", "right at gap", "compared", "half")
 
 
@@ -359,35 +328,3 @@ def among_raters(reference: RatingReference, cluster_of: Clusters) -> dict[str, 
             counts = np.bincount(cells, minlength=len(first) * q).reshape(-1, q).astype(np.float64)
             found[principle.id] = among(counts, possible, cluster, cluster_of.size, ordered=True)
     return found
-
-
-def among(counts: Floats, possible: Floats, cluster: Ints, size: int, *, ordered: bool) -> dict[str, Sums]:
-    """Agreement among any number of raters; a unit with one says nothing.
-
-    Args:
-        counts: [units, q], how many raters chose each category.
-        possible: [q] values of the categories.
-        cluster: [units].
-        size: how many clusters there are.
-        ordered: whether a near miss is better than a far one.
-    """
-    several = int((counts.sum(axis=1) > 1).sum())
-    if not several:
-        return {}
-
-    def of(weights: Floats) -> tuple[Floats, Sums]:
-        sums = _by_cluster(unit_sums(counts, weights), cluster, size)
-        return sums, Sums(sums, lambda totals: gwet_from_sums(totals, weights), several)
-
-    sums, ac1 = of(identity_weights(len(possible)))
-    found = {"exact": ratio(sums[:, 0], sums[:, 1], several), "ac1": ac1}
-    if ordered:
-        near = quadratic_weights(possible)
-        pairs = _by_cluster(alpha_sums(counts, near), cluster, size)
-        found["ac2"] = of(near)[1]
-        found["alpha"] = Sums(pairs, lambda totals: krippendorff_alpha(totals, near), several)
-    return found
-
-
-def _by_cluster(values: Floats, cluster: Ints, size: int) -> Floats:
-    return np.column_stack([per_cluster(column, cluster, size) for column in values.T])

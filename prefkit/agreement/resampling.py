@@ -22,7 +22,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.judging.coefficients import Floats
+from prefkit.agreement.coefficients import Floats
 
 MAX_CLUSTERS = 4096
 TAIL = 0.025
@@ -79,19 +79,19 @@ def _quotient(totals: Floats) -> Floats:
 
 
 class Clusters:
-    """The clusters of prompts: each one, or random groups of equal size.
+    """The clusters of prompts: each one, or random groups of equal size where there are more than ``most``.
 
     Called with prompts [n], gives the cluster [n] of each; a prompt that is not known is in some cluster, as it adds
     nothing.
     """
 
-    def __init__(self, prompts: Ints, seed: int) -> None:
+    def __init__(self, prompts: Ints, seed: int, most: int | None = None) -> None:
         self._names = np.unique(prompts)
-        self.size = min(len(self._names), MAX_CLUSTERS)
-        self.grouped = len(self._names) > MAX_CLUSTERS
+        self.size = min(len(self._names), most or MAX_CLUSTERS)
+        self.grouped = len(self._names) > self.size
         self._group = np.arange(len(self._names))
         if self.grouped:
-            self._group = np.random.default_rng(seed).permutation(len(self._names)) % MAX_CLUSTERS
+            self._group = np.random.default_rng(seed).permutation(len(self._names)) % self.size
 
     def __call__(self, prompts: Ints) -> Ints:
         """The cluster of each prompt."""
@@ -107,9 +107,11 @@ def estimates(sums: Mapping[Name, Sums], *, resamples: int, seed: int) -> dict[N
         resamples: how many draws.
         seed: of the draws.
     """
-    matrix = np.concatenate([one.values for one in sums.values()], axis=1)
-    ends = np.cumsum([one.values.shape[1] for one in sums.values()])
-    columns = {name: slice(end - one.values.shape[1], end) for (name, one), end in zip(sums.items(), ends, strict=True)}
+    parts = {id(one.values): one.values for one in sums.values()}  # several figures may be made of the same sums
+    matrix = np.concatenate(list(parts.values()), axis=1)
+    ends = np.cumsum([part.shape[1] for part in parts.values()])
+    of_part = {which: slice(end - parts[which].shape[1], end) for which, end in zip(parts, ends, strict=True)}
+    columns = {name: of_part[id(one.values)] for name, one in sums.items()}
     matrix = matrix[(matrix != 0).any(axis=1)]
     rng, size = np.random.default_rng(seed), len(matrix)
     drawn: dict[Name, list[Floats]] = {name: [] for name in sums}

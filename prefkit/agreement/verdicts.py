@@ -1,7 +1,7 @@
 """How far two sides' comparisons agree, as sums over prompts.
 
 Reads   arrays of the verdicts of one annotator, and of those it is compared with
-Gives   Agreement, as ``agreement.py`` does for ratings
+Gives   Agreement, as ``ratings.py`` does for ratings
 
 What several people choose is what more of them say than anything else; where no answer leads they are split, and the
 pair is left out. A judge's answer in each order is a question of its own: it is right or wrong, and the two may differ.
@@ -16,10 +16,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.judging.agreement import Agreement, among, coefficients_of, columns, places, share
-from prefkit.judging.coefficients import Floats
-from prefkit.judging.judged import Bools, Ratings, Verdicts
-from prefkit.judging.resampling import Clusters, Ints, Sums, per_cluster
+from prefkit.agreement.coefficients import Floats
+from prefkit.agreement.counts import among, coefficients_of
+from prefkit.agreement.judged import Bools, Ratings, Verdicts
+from prefkit.agreement.ratings import Agreement, columns, places, share
+from prefkit.agreement.resampling import Clusters, Ints, Sums, per_cluster
 from prefkit.rubric import DECIMALS, Rubric
 
 ORDERS = ("as_reference", "swapped")
@@ -47,7 +48,7 @@ class VerdictReference:
     """The verdicts of those one compares with, by two responses: votes for ``low``, for neither and for ``high``."""
 
     def __init__(self, verdicts: Verdicts) -> None:
-        self.pairs, first, item = np.unique(_pair_keys(verdicts), return_index=True, return_inverse=True)
+        self.pairs, first, item = np.unique(pair_keys(verdicts), return_index=True, return_inverse=True)
         self.low_first = verdicts.low_first[first]
         self.prompt = verdicts.prompt[first]
         self.votes = np.zeros((len(self.pairs), 3, verdicts.wins.shape[1]), dtype=np.int16)
@@ -63,7 +64,7 @@ class VerdictReference:
 
     def places(self, verdicts: Verdicts) -> Ints:
         """The index of each row's two responses, -1 where the reference has not compared them."""
-        return places(self.pairs, _pair_keys(verdicts))
+        return places(self.pairs, pair_keys(verdicts))
 
     def choice(self, without: int | None = None) -> Floats:
         """What more of them say than anything else, as a win of ``low`` [pairs, 1 + principles]; 0.25 where no answer
@@ -78,7 +79,7 @@ class VerdictReference:
         return np.where(best == 0, np.nan, np.where(leading > 1, SPLIT, winner))
 
 
-def _pair_keys(verdicts: Verdicts) -> Ints:
+def pair_keys(verdicts: Verdicts) -> Ints:
     """One number for two responses, as unlikely to meet another's as the digests that it is made of."""
     keys: Ints = verdicts.low * np.int64(0x1E3779B97F4A7C15) + verdicts.high
     return keys
@@ -220,9 +221,27 @@ def _order_sums(
     }, tables.sum(axis=0)
 
 
-def among_voters(reference: VerdictReference, cluster_of: Clusters) -> dict[str, Sums]:
-    """How far those one compares with agree on comparisons, any number of them on each pair."""
-    votes = reference.votes[:, :, 0].astype(np.float64)
+def among_voters(reference: VerdictReference, cluster_of: Clusters, column: int = 0) -> dict[str, Sums]:
+    """How far those one compares with agree on comparisons, any number of them on each pair.
+
+    The sides of a pair are those of who first compared it; ``column`` is 0 for the whole, then the principles.
+    """
+    votes = reference.votes[:, :, column].astype(np.float64)
     votes = np.where(reference.low_first[:, None], votes, votes[:, ::-1])
+    cluster, size = cluster_of(reference.prompt), cluster_of.size
     used = [0, 1, 2] if votes[:, 1].any() else [0, 2]
-    return among(votes[:, used], np.asarray(used, float), cluster_of(reference.prompt), cluster_of.size, ordered=False)
+    found = among(votes[:, used], np.asarray(used, float), cluster, size, ordered=False)
+    return found | _sides(votes, cluster, size) if found else {}
+
+
+def _sides(votes: Floats, cluster: Ints, size: int) -> dict[str, Sums]:
+    """Of two answers to one pair, how often they have the same side: without ties, and with a tie as half of each."""
+    first, tie, second = votes.T
+    same = (first * (first - 1) + second * (second - 1)) / 2
+    decided = same + first * second
+    tied = tie * (tie - 1) / 2
+    half = tie * (first + second)
+    counted = [
+        per_cluster(part, cluster, size) for part in (same, decided, same + tied + half / 2, decided + tied + half)
+    ]
+    return {"same_side": share(counted[0], counted[1]), "same_side_ties_half": share(counted[2], counted[3])}

@@ -1,0 +1,1 @@
+"""Whether annotators agree: people with people, judges with people, each with themselves."""

@@ -1,0 +1,220 @@
+"""A picture of a report: dots with whiskers, one row a principle, as one SVG file that needs nothing else.
+
+Reads   a Report
+Gives   SVG
+
+On the left the share of agreement (the same answer, or the same direction of ratings), which is easy to understand; on
+the right alpha, which takes off what chance would give. They are side by side since either alone misleads: where nearly
+all answers are the same, the share is high and alpha low.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from prefkit.agreement.agree import Report
+from prefkit.agreement.measuring import Section
+from prefkit.agreement.resampling import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00")
+"""Okabe and Ito's, told apart with any colour vision; shapes differ too."""
+LABELS, PANEL, BETWEEN, EDGE = 190, 300, 56, 24
+LINE, ROW_GAP = 15, 12
+MARKS = (0.667, 0.8)
+_SHARE = {"ratings": "direction", "comparisons": "exact"}
+_SHARE_WORDS = {"ratings": "the same direction, of two responses that neither ties", "comparisons": "the same answer"}
+_ALPHA = {"ratings": "alpha_interval", "comparisons": "alpha_nominal"}
+
+
+@dataclass(frozen=True)
+class _Series:
+    name: str
+    section: Section
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A scale from ``low`` to ``high`` at the left edge ``x``."""
+
+    x: float
+    low: float
+    high: float
+    ticks: tuple[float, ...]
+    percent: bool
+    title: str
+    marks: tuple[float, ...] = ()
+
+    def at(self, value: float) -> float:
+        """Where a value stands; one below the scale at its end."""
+        place = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return self.x + PANEL * place
+
+    def words(self, value: float) -> str:
+        """A value on the scale."""
+        return f"{value:.0%}" if self.percent else f"{value:g}"
+
+
+def picture(report: Report) -> str:
+    """The SVG of a report."""
+    parts: list[str] = []
+    top = 56.0
+    for kind in ("comparisons", "ratings"):
+        series = _series(report, kind)
+        if series:
+            drawn, top = _kind(kind, series, top)
+            parts += drawn
+    if not parts:
+        parts.append(_text(EDGE, top, "No two annotators judged the same."))
+    width, height = LABELS + 2 * PANEL + BETWEEN + 2 * EDGE, top + 20
+    who = {"people": "People", "judges": "Judges", "named": "Annotators"}[report.kind]
+    title = f"Agreement: {who} with each other" + (", judges with them" if report.with_judges else "")
+    size = f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
+    font = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" {font}>',
+            f"<title>{escape(title)}</title>",
+            "<desc>Dots are values, lines 95% intervals over prompts.</desc>",
+            '<rect width="100%" height="100%" fill="#fff"/>',
+            _text(EDGE, 24, title, size=15, weight="600"),
+            _text(EDGE, 42, "Dots: values. Lines: 95% intervals, by drawing prompts again.", fill="#666"),
+            *parts,
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _series(report: Report, kind: str) -> list[_Series]:
+    """The group, and judges beside it: as many as there are colours."""
+    found = []
+    group: Section | None = getattr(report.group, kind)
+    if group:
+        who = {"people": "people with people", "judges": "judges with judges", "named": "with each other"}
+        found.append(_Series(who[report.kind], group))
+    rest: Section | None = getattr(report.with_judges, kind) if report.with_judges else None
+    if rest:
+        found.append(_Series("each of them with the rest, as a judge with all", rest))
+    if report.with_judges:
+        for measured in report.with_judges.measured:
+            section: Section | None = getattr(measured, kind)
+            if section:
+                found.append(_Series(f"{measured.judge} with them", section))
+    return found[: len(COLOURS)]
+
+
+def _kind(kind: str, series: Sequence[_Series], top: float) -> tuple[list[str], float]:
+    """One kind of judgement: its legend, two panels, and where what follows may begin."""
+    rows = ["overall", *dict.fromkeys(name for one in series for name in one.section.principles)]
+    parts = [_text(EDGE, top + 14, kind.capitalize(), size=13, weight="600")]
+    top += 32
+    for place, one in enumerate(series):
+        parts += [_shape(place, EDGE + 6, top - 4, True), _text(EDGE + 18, top, _short(one.name, 60))]
+        top += 17
+    top += 14
+    height = len(rows) * (LINE * len(series) + ROW_GAP)
+    share, alpha = _axes(kind, series)
+    for axis in (share, alpha):
+        parts += _frame(axis, top, height)
+    for place, row in enumerate(rows):
+        y = top + place * (LINE * len(series) + ROW_GAP)
+        if place % 2 == 0:
+            width = LABELS + 2 * PANEL + BETWEEN
+            parts.insert(
+                0, f'<rect x="{EDGE}" y="{y:g}" width="{width}" height="{height / len(rows):g}" fill="#f5f5f2"/>'
+            )
+        middle = y + height / len(rows) / 2
+        parts.append(_text(EDGE + LABELS - 10, middle + 4, _short(row, 26), anchor="end"))
+        for which, one in enumerate(series):
+            figures = one.section.figures if row == "overall" else one.section.principles.get(row, {})
+            at = y + ROW_GAP / 2 + LINE * (which + 0.5)
+            parts += _dot(figures.get(_SHARE[kind]), share, at, which, row, one.name)
+            parts += _dot(figures.get(_ALPHA[kind]), alpha, at, which, row, one.name)
+    return parts, top + height + 52
+
+
+def _axes(kind: str, series: Sequence[_Series]) -> tuple[_Axis, _Axis]:
+    lowest = min(
+        (
+            figure.low if figure.low is not None else figure.value
+            for one in series
+            for figures in (one.section.figures, *one.section.principles.values())
+            for name, figure in figures.items()
+            if name == _ALPHA[kind] and figure.value is not None
+        ),
+        default=0.0,
+    )
+    low = 0.0 if (lowest or 0.0) >= 0 else -0.5
+    words = f"Krippendorff's alpha, {_ALPHA[kind].removeprefix('alpha_')}"
+    ticks = (0.0, 0.25, 0.5, 0.75, 1.0) if low == 0 else (-0.5, 0.0, 0.5, 1.0)
+    x = EDGE + LABELS
+    return (
+        _Axis(x, 0.0, 1.0, (0.0, 0.25, 0.5, 0.75, 1.0), True, _SHARE_WORDS[kind]),
+        _Axis(x + PANEL + BETWEEN, low, 1.0, ticks, False, words, MARKS),
+    )
+
+
+def _frame(axis: _Axis, top: float, height: float) -> list[str]:
+    bottom = top + height
+    parts = []
+    for tick in axis.ticks:
+        x = axis.at(tick)
+        parts.append(_line(x, top, x, bottom, "#ddd"))
+        parts.append(_text(x, bottom + 15, axis.words(tick), anchor="middle", fill="#666", size=11))
+    for mark in axis.marks:
+        x = axis.at(mark)
+        parts.append(_line(x, top, x, bottom, "#999", dashed=True))
+        parts.append(_text(x, top - 4, f"{mark:.3f}".lstrip("0"), anchor="middle", fill="#666", size=10))
+    parts.append(_text(axis.x + PANEL / 2, bottom + 32, axis.title, anchor="middle", fill="#444"))
+    return parts
+
+
+def _dot(figure: Figure | None, axis: _Axis, y: float, which: int, row: str, series: str) -> list[str]:
+    if figure is None or figure.value is None:
+        return []
+    colour = COLOURS[which]
+    said = f"{series}, {row}: {figure.value:.3f}"
+    parts = []
+    if figure.low is not None and figure.high is not None:
+        low, high = axis.at(figure.low), axis.at(figure.high)
+        said += f" [{figure.low:.3f}, {figure.high:.3f}]"
+        parts.append(_line(low, y, high, y, colour, width=1.6))
+        parts += [_line(end, y - 3, end, y + 3, colour, width=1.6) for end in (low, high)]
+    parts.append(_shape(which, axis.at(figure.value), y, figure.low is not None))
+    return [f"<g><title>{escape(said)}, n = {figure.n:,}</title>", *parts, "</g>"]
+
+
+def _shape(which: int, x: float, y: float, filled: bool) -> str:
+    """A series' mark; hollow where a value has no interval."""
+    paint = f'fill="{COLOURS[which] if filled else "#fff"}" stroke="{COLOURS[which]}" stroke-width="1.4"'
+    if which == 0:
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.2" {paint}/>'
+    corners = {
+        1: ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+        2: ((0, -5.4), (5.4, 0), (0, 5.4), (-5.4, 0)),
+        3: ((0, -5), (5, 4), (-5, 4)),
+        4: ((0, 5), (5, -4), (-5, -4)),
+    }[which]
+    return f'<polygon points="{" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)}" {paint}/>'
+
+
+def _line(x: float, y: float, to_x: float, to_y: float, colour: str, width: float = 1, dashed: bool = False) -> str:
+    dash = ' stroke-dasharray="3 3"' if dashed else ""
+    return (
+        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{colour}" '
+        f'stroke-width="{width:g}"{dash}/>'
+    )
+
+
+def _text(
+    x: float, y: float, words: str, *, anchor: str = "start", size: int = 12, weight: str = "", fill: str = ""
+) -> str:
+    more = f' font-weight="{weight}"' if weight else ""
+    more += f' fill="{fill}"' if fill else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{more}>{escape(words)}</text>'
+
+
+def _short(words: str, most: int) -> str:
+    return words if len(words) <= most else words[: most - 1] + "…"
