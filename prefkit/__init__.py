@@ -11,7 +11,11 @@ The way the data goes, and what stands where:
         |
     generating/                         policies answer prompts -> responses
         |
-    judging/                            judges rate, compare, choose -> judgements; audits, agreement with people
+    judging/                            judges rate, compare, choose -> judgements; audits
+        |
+    annotation/                         people do, on a page: what to ask, blinded; answers -> judgements
+        |
+    agreement/                          whether people agree with each other, and judges with people
         |
     pairs/                              judgements -> pairs.parquet -> dataset/
 

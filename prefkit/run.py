@@ -8,6 +8,7 @@
     failures/            questions that got no answer in the last round, and why
     batches/             which questions are in a vendor's batch, without their words
     audit/               figures about judges, answers to injected instructions
+    annotation/          the key of what people were shown
     pairs.parquet        written whole
     dataset/             written whole
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,28 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+NEEDED = "PREFKIT_NEED_BROWSER"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where CI says that a browser and a server are there, no test of the annotators' page may be skipped."""
+    report = yield
+    if report.skipped and item.path.name.startswith("test_annotation") and os.environ.get(NEEDED):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which {NEEDED} does not allow: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def annotation_environment() -> Path:
+    """An environment that Argilla runs in: that of PREFKIT_ANNOTATION_ENV, else the one that `make test` makes."""
+    folder = Path(os.environ.get("PREFKIT_ANNOTATION_ENV") or Path(__file__).parent.parent / ".venv-annotation")
+    if not (folder / "bin" / "python").exists():
+        pytest.skip(f"no environment for Argilla in {folder}: make .venv-annotation/made")
+    return folder
 
 
 @dataclass(frozen=True)

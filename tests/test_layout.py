@@ -9,7 +9,7 @@ from pathlib import Path
 import prefkit
 
 ROOT = Path(prefkit.__file__).parent
-STAGES = {"importing", "prompts", "generating", "judging", "pairs"}
+STAGES = {"importing", "prompts", "generating", "judging", "annotation", "agreement", "pairs"}
 
 
 def test_the_docstring_draws_every_module_and_no_other():

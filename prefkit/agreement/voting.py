@@ -11,7 +11,7 @@ Two responses have no order of their own: which is called the first is arbitrary
 annotator saw them had a left and a right. So errors and habits are those of sides: one who likes the left side is found
 out and weighed by that, which a matrix over responses cannot do. The answers of one annotator count as independent.
 
-Both models are fitted by EM and agree with crowd-kit's to the fifth decimal where sides play no part; a test holds them
+Both models are fitted by EM and give crowd-kit's probabilities where sides play no part; a test holds them
 together. They are written here since crowd-kit 1.4.2 knows no sides, and its MACE gives other probabilities (by up to
 .3) when the same votes come in another order, and begins each restart with the same numbers. It takes 100 times as
 long, 6 s to import, nltk and transformers, and keywords that pandas is about to remove.

@@ -11,6 +11,7 @@ COMMANDS = {
     "stop": ("annotate_server", "Stop that server."),
     "status": ("annotate_server", "Whether it runs, who answers, how far they are."),
     "backup": ("annotate_server", "Copy its database while it runs."),
+    "restore": ("annotate_server", "Put such a copy back."),
     "users": ("annotate_server", "Add and list annotators."),
     "push": ("annotate_push", "Put questions of a run onto the page, blinded."),
     "pull": ("annotate_pull", "Bring the answers into the run."),
