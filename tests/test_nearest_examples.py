@@ -212,7 +212,10 @@ def test_judgements_without_the_option_keep_the_ids_they_had(run, judge, server)
     head = msgspec.json.encode(("judgement", "llm:fake", 0, form, drawn))
     expected = set()
     for response in run.responses():
-        case = [msgspec.json.encode([("user", PROMPTS[response.prompt_id])]), f"{response.id}\n{response.text}".encode()]
+        case = [
+            msgspec.json.encode([("user", PROMPTS[response.prompt_id])]),
+            f"{response.id}\n{response.text}".encode(),
+        ]
         prints = b"".join(hashlib.blake2b(part, digest_size=8).digest() for part in case)
         expected.add(hashlib.blake2b(head + prints, digest_size=10).hexdigest())
     assert ids(run) == expected
