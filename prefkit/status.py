@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefkit.records import Comparison, Judgement, Prompt, Rating, Response
+from prefkit.records import UNANSWERED, Comparison, Judgement, Prompt, Rating, Response
 from prefkit.run import Run
 
 
@@ -65,7 +65,8 @@ def run_status(run: Run) -> Status:
         )
         counts[kind] += 1
         counts["judgements"] += 1
-        counts["judgements unreadable"] += judgement.failure is not None
+        counts["drafts and discarded"] += judgement.failure in UNANSWERED
+        counts["judgements unreadable"] += judgement.failure is not None and judgement.failure not in UNANSWERED
         counts["judgements under another rubric"] += judgement.rubric != run.info.rubric
         if isinstance(judgement, Rating):
             responses[judgement.response_id] = True
@@ -75,6 +76,7 @@ def run_status(run: Run) -> Status:
         "comparisons",
         "choices",
         "annotators",
+        "drafts and discarded",
         "judgements unreadable",
         "judgements under another rubric",
     )
@@ -83,6 +85,10 @@ def run_status(run: Run) -> Status:
         _miss(missing, "prompts without a response", len(prompts.keys() - answered))
     if counts["ratings"]:
         _miss(missing, "responses without a rating", sum(not rated for rated in responses.values()))
+    pushed = run.info.stages.get("annotate push")
+    if pushed:
+        items = sum(sum(kinds.values()) for kinds in pushed["decks"].values())
+        lines.append(f"annotation/       {items:,} items in {len(pushed['decks'])} decks")
     built = run.info.stages.get("build-pairs")
     if built and (run.path / "pairs.parquet").exists():
         counts["pairs"] = sum(built["kept"].values())
