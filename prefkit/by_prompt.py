@@ -14,7 +14,7 @@ import mmap
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any, BinaryIO, Generic, TypeVar
 
@@ -103,6 +103,11 @@ class ByPrompt:
         """Eight bytes that digest the id and the text of a response."""
         return self._responses.fingerprint(place)
 
+    def fingerprints(self, places: Sequence[int]) -> bytes:
+        """Those of several responses, one after the other."""
+        prints = self._responses.prints
+        return b"".join([prints[PRINT * place : PRINT * place + PRINT] for place in places])
+
     def policy(self, place: int) -> str:
         """The policy of a response."""
         return self.policies[self._policy[place]]
@@ -117,7 +122,7 @@ class _OnDisk(Generic[R]):
         self._file = open_records(run, record)
         weakref.finalize(self, self._file.close)
         self._offsets = self._lengths = np.empty(0, np.int64)
-        self._prints = b""
+        self.prints = b""
 
     def scan(self, wanted: Callable[[R], bool], print_of: Callable[[R], bytes]) -> Iterator[R]:
         """Read all once, and give those that count."""
@@ -128,19 +133,19 @@ class _OnDisk(Generic[R]):
                 lengths.append(length)
                 prints += hashlib.blake2b(print_of(record), digest_size=PRINT).digest()
                 yield record
-        self._offsets, self._lengths, self._prints = _as_ints(offsets), _as_ints(lengths), bytes(prints)
+        self._offsets, self._lengths, self.prints = _as_ints(offsets), _as_ints(lengths), bytes(prints)
 
     def reorder(self, order: Ints) -> None:
         """Let another record come first."""
         self._offsets, self._lengths = self._offsets[order], self._lengths[order]
-        self._prints = np.frombuffer(self._prints, dtype=np.int64)[order].tobytes()
+        self.prints = np.frombuffer(self.prints, dtype=np.int64)[order].tobytes()
 
     def read(self, number: int) -> R:
         self._file.seek(self._offsets[number])
         return self._decoder.decode(self._file.read(self._lengths[number]))
 
     def fingerprint(self, number: int) -> bytes:
-        return self._prints[PRINT * number : PRINT * number + PRINT]
+        return self.prints[PRINT * number : PRINT * number + PRINT]
 
 
 def _words(prompt: Prompt) -> bytes:

@@ -196,7 +196,7 @@ class JudgeQuestions:
         annotator, settings = f"llm:{model.name}", self._settings
         drawn = [digest(msgspec.to_builtins(sampling), settings.expected) for sampling in self._samplings(model)]
         heads: dict[tuple[int, int], list[bytes]] = {}
-        fingerprint, some = self._cases.fingerprint, list[_Named]()
+        fingerprints, some = self._cases.fingerprints, list[_Named]()
         for number in self._asked_about:
             words = self._cases.words(number)
             for shown, sample in itertools.product(self._shown(number), range(settings.samples)):
@@ -205,7 +205,7 @@ class JudgeQuestions:
                     heads[kind] = self._heads(annotator, len(shown), sample, drawn[sample])
                 if settings.mode == "choose":
                     shown = self._shuffled(shown, words.hex(), annotator, sample)
-                case = words + b"".join(map(fingerprint, shown))
+                case = words + fingerprints(shown)
                 for question, head in enumerate(heads[kind]):
                     name = hashlib.blake2b(head + case, digest_size=10).hexdigest()
                     some.append((name, number, shown, sample, question))
