@@ -207,14 +207,15 @@ class Annotator:
         self.page.keyboard.press("Enter")
         self.page.wait_for_selector("text=Your datasets")
 
-    def open(self, dataset: str, status: str = "pending") -> None:
+    def open(self, dataset: str, status: str = "pending", page: int = 1) -> None:
         """Open a dataset by its link."""
-        query = f"page=1&status={status}&sort=metadata.position.asc"
+        query = f"page={page}&status={status}&sort=metadata.position.asc"
         self.page.goto(f"{self.server.address}/dataset/{dataset}/annotation-mode?{query}")
         self.wait_for_item(None)
 
     def choose_status(self, status: str) -> None:
-        """Go to one's submitted, draft or discarded items through the menu above the text."""
+        """Go to one's submitted, draft or discarded items through the menu above the text; not while the page is still
+        on its way on from an answer, when it forgets the choice."""
         self.page.click("[data-title=Status]")
         with self.page.expect_response(
             lambda answer: "/records/search" in answer.url and f'"{status}"' in (answer.request.post_data or "")
@@ -258,15 +259,14 @@ class Annotator:
         """Until the page has put the keys onto the first question."""
         self.page.wait_for_function("document.activeElement?.closest('.questions')")
 
-    def leave(self, item: str) -> str | None:
-        """Go on from an item that was answered: the page does so by itself, unless it was a draft or an edit.
+    def go_on(self, item: str, how: str) -> str | None:
+        """Go on from a pending item that was just answered: the page does so by itself, unless it was saved as a draft.
 
         Returns:
             The next item; None where it was the last.
         """
-        self.page.wait_for_timeout(600)
-        following = self.page.locator("button[aria-label^=Next]")
-        if self.item() == item:
+        if how == "draft":
+            following = self.page.locator("button[aria-label^=Next]")
             if following.is_disabled():
                 return None
             following.click()
@@ -390,15 +390,13 @@ def work_through(annotator: Annotator, dataset: str, rng: random.Random) -> None
     while item is not None:
         how = first.pop(0) if first else rng.choices(("submit", "draft", "discard"), (8, 1, 1))[0]
         annotator.answer(any_answer(rng, annotator.names()), how, rng.choice(("keyboard", "mouse")))
-        item = annotator.leave(item)
+        item = annotator.go_on(item, how)
+    annotator.open(dataset)
     annotator.choose_status("draft")
     annotator.answer({"overall": _other(annotator)}, "submit", "mouse")
-    annotator.choose_status("submitted")
-    for by in ("keyboard", "mouse"):
-        item = annotator.item()
-        assert item is not None, "fewer than two submitted answers"
+    for page, by in enumerate(("keyboard", "mouse"), 1):
+        annotator.open(dataset, "submitted", page)
         annotator.answer({"overall": _other(annotator)}, "submit", by)
-        annotator.leave(item)
 
 
 def _other(annotator: Annotator) -> str:
