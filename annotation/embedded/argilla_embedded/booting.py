@@ -61,7 +61,9 @@ async def boot(folder: Folder, *, origins: Sequence[str], hosts: tuple[str, ...]
     with page.temporary_files(folder.page), jobs.redis_in_process(), in_words(folder):
         server = _imported()
     app, api = server.app, importlib.import_module("argilla_server.api.routes").api_v1
-    page.make_local(page.served_files(app))
+    files = page.served_files(app)
+    page.make_local(files)
+    page.escape_records(files)
     jobs.run_on_loop()
     hotspots.mend()
     isolation.mend(api)

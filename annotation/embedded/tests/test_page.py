@@ -48,8 +48,9 @@ def test_the_page_works_under_the_policy_and_reaches_no_other_server(tmp_path):
             )
         )
         ok(owner.put(f"datasets/{dataset}/publish"))
-        words = f"<img src={FOREIGN}/text.png>"
-        push(owner, dataset, [{"fields": {"text": words, "pair": {"a": words, "b": words}}}])
+        words = f"<img src={FOREIGN}/text.png> </script><script>top.ran = 1</script> $& $' #TEMPLATE# #RECORD_OBJECT#"
+        text = f"<img src={FOREIGN}/text.png>"
+        push(owner, dataset, [{"fields": {"text": text, "pair": {"a": words, "b": words}}}])
     answered, refused = [], {}
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
@@ -67,9 +68,10 @@ def test_the_page_works_under_the_policy_and_reaches_no_other_server(tmp_path):
         said = template.locator("#said").filter(has_text="run: ").inner_text()
         page.wait_for_load_state("networkidle")
         escaped = template.locator("p").nth(1).inner_text()
+        ran = page.evaluate("window.ran")
         browser.close()
     server.stop()
-    assert (said, escaped) == (f"run: {words}", words)
+    assert (said, escaped, ran) == (f"run: {words}", words, None)
     assert [url for url in answered if not url.startswith((server.address, "data:", "blob:"))] == []
     foreign = {url: why for url, why in refused.items() if url.startswith(FOREIGN)}
     assert set(foreign.values()) == {"csp"} and len(foreign) >= 4
