@@ -60,9 +60,9 @@ def _stay(process: subprocess.Popen[bytes]) -> None:
     """Wait for the server, which a Ctrl-C reaches as well; pass a SIGTERM on to it."""
     from prefkit.errors import PrefkitError
 
-    click.echo("stop it with Ctrl-C")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        click.echo("stop it with Ctrl-C")
         code = process.wait()
     except KeyboardInterrupt:
         process.terminate()
