@@ -57,18 +57,19 @@ def serve(directory: Path | None, annotators: str, port: int, host: str, allow_n
 
 
 def _stay(process: subprocess.Popen[bytes]) -> None:
-    """Wait for the server, which a Ctrl-C reaches as well; pass a SIGTERM on to it."""
+    """Wait for the server. A Ctrl-C in the terminal reaches it as well; a SIGTERM is passed on."""
     from prefkit.errors import PrefkitError
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
+    }
     try:
         click.echo("stop it with Ctrl-C")
         code = process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        code = process.wait()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if code:
         remedy = "Start it again: every answer that was acknowledged is kept."
         raise PrefkitError("annotate serve", f"a server that ended by itself (code {code})", "one that stays", remedy)
