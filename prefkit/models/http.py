@@ -19,9 +19,9 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from prefkit.models.chat import CallFailed, Reply, Request, Token, without_system
+from prefkit.models.chat import CallFailed, Reply, Request, Sampling, Token, without_system
 from prefkit.models.deadlines import Deadlines
-from prefkit.records import Usage
+from prefkit.records import Message, Usage
 
 CONNECT_SECONDS = 15.0
 REMEMBERED = 4096
@@ -90,8 +90,10 @@ class HttpEndpoint:
         self._deadlines = Deadlines(timeout)
         self._timeout = aiohttp.ClientTimeout(sock_connect=min(CONNECT_SECONDS, timeout))
         self._extra = dict(extra or {})
-        self._refused: set[str] = set() if system_role else {"system"}
+        self._refused: frozenset[str] = frozenset() if system_role else frozenset({"system"})
         self._answers = _Answers()
+        self._rest: tuple[Mapping[str, Any] | None, Sampling, int, frozenset[str]] | None = None
+        self._rest_encoded = b""
 
     async def ask(self, request: Request) -> Reply:
         """Make one attempt; a call that the endpoint refuses for one of its fields is made again without it.
@@ -102,9 +104,9 @@ class HttpEndpoint:
         copies: set[int] = set()
         tried: set[str] = set()  # not what other calls were refused meanwhile
         while True:
-            body = self.body(request)
+            refused = self._refused
             try:
-                status, headers, raw = await self._post(msgspec.json.encode(body))
+                status, headers, raw = await self._post(self._encoded(request))
             except _SaidBefore as copy:
                 if copy.answer in copies:
                     self._answers.known = None
@@ -113,11 +115,11 @@ class HttpEndpoint:
             if status == 200:
                 return read_completion(raw)
             said = self.redacted(_message(raw))
-            field = _refused_field(said, body) if status in (400, 422, 500) else None
+            field = _refused_field(said, self._body(request, refused)) if status in (400, 422, 500) else None
             if field is None or field in tried:
                 raise _refusal(status, headers, said)
             tried.add(field)
-            self._refused.add(field)
+            self._refused |= {field}
             self.notes[field] = _NOTES[field]
 
     async def _post(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
@@ -184,9 +186,10 @@ class HttpEndpoint:
 
     def body(self, request: Request) -> dict[str, Any]:
         """The body of a call, without what the endpoint refused so far."""
-        refused = self._refused
-        messages = without_system(request.messages) if "system" in refused else request.messages
-        body: dict[str, Any] = {"model": self._model, "messages": messages, **self._extra}
+        return self._body(request, self._refused)
+
+    def _body(self, request: Request, refused: frozenset[str]) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self._model, "messages": _messages(request, refused), **self._extra}
         for name, value in msgspec.structs.asdict(request.sampling).items():
             if value is not None and value != () and name not in refused:
                 body["max_completion_tokens" if name == "max_tokens" and "long name" in refused else name] = value
@@ -199,9 +202,21 @@ class HttpEndpoint:
             body["top_logprobs"] = request.top_logprobs
         return body
 
+    def _encoded(self, request: Request) -> bytes:
+        """The body as JSON; all but its messages is mostly the same as in the call before, and encoded once."""
+        rest = (request.schema, request.sampling, request.top_logprobs, self._refused)
+        if self._rest is None or rest[0] is not self._rest[0] or rest[1:] != self._rest[1:]:
+            fixed = {name: value for name, value in self.body(request).items() if name != "messages"}
+            self._rest, self._rest_encoded = rest, msgspec.json.encode(fixed)[:-1] + b',"messages":'
+        return self._rest_encoded + msgspec.json.encode(_messages(request, self._refused)) + b"}"
+
     def redacted(self, words: str) -> str:
         """What a server says, without our key."""
         return words.replace(self._key, "[key]") if self._key else words
+
+
+def _messages(request: Request, refused: frozenset[str]) -> tuple[Message, ...]:
+    return without_system(request.messages) if "system" in refused else request.messages
 
 
 _NOTES = {

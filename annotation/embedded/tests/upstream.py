@@ -66,7 +66,7 @@ class Result:
 
 def downloaded(folder: Path) -> Path:
     """The archive, fetched by pip into `folder`."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     command += ["--no-binary", ":all:", "--dest", str(folder), "argilla-server==2.8.0"]
     subprocess.run(command, check=True, timeout=300)
     return next(folder.glob("argilla_server-*.tar.gz"))
