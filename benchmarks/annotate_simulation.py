@@ -133,7 +133,7 @@ def consensus(mix: Mix, seeds: int) -> list[Check]:
         asked = mix.better and name == "Dawid-Skene"
         said = f"{_percent(right[name])} ({100 * mean:+.1f}, {100 * low:+.1f} to {100 * high:+.1f})"
         goal = "better than majority: interval above 0" if asked else ""
-        found.append(Check(f"{head}: {name} (difference, 95%)", said, "%", goal, low > 0 or not asked))
+        found.append(Check(f"{head}: {name} (difference, 95%)", said, "%", goal, bool(low > 0 or not asked)))
     return found
 
 
@@ -340,7 +340,7 @@ def _compared(curves: dict[str, Floats], kind: str) -> list[Check]:
     area, low, high = interval((curves["uncertain"] - curves["random"]).mean(axis=1))
     said = f"{100 * area:+.2f} ({100 * low:+.2f} to {100 * high:+.2f})"
     goal = "interval above 0" if asked else ""
-    checks.append(Check(f"{head}: mean difference over the curve", said, "points", goal, low > 0 or not asked))
+    checks.append(Check(f"{head}: mean difference over the curve", said, "points", goal, bool(low > 0 or not asked)))
     target = float(curves["random"].mean(axis=0)[-1])
     reached = np.flatnonzero(curves["uncertain"].mean(axis=0) >= target)
     needed = int(labels[reached[0]]) if len(reached) else None
