@@ -9,8 +9,22 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefkit.records import UNANSWERED, Comparison, Judgement, Prompt, Rating, Response
+import msgspec
+
+from prefkit.durable import read_lines
+from prefkit.errors import RecordError
+from prefkit.records import UNANSWERED, Choice, Comparison, Judgement, Prompt, Rating, Response
 from prefkit.run import Run
+
+KINDS: dict[type, str] = {Rating: "ratings", Comparison: "comparisons", Choice: "choices"}
+JUDGEMENTS = (
+    *KINDS.values(),
+    "annotators",
+    "drafts and discarded",
+    "judgements unreadable",
+    "judgements under another rubric",
+)
+"""What is told of judgements."""
 
 
 @dataclass(frozen=True)
@@ -53,42 +67,13 @@ def run_status(run: Run) -> Status:
     lines.append(
         _line(run, Response, counts, "responses", ("policies", "responses without text", "responses marked unfit"))
     )
-    annotators: Counter[str] = Counter()
-    for judgement in run.judgements():
-        annotators[judgement.annotator] += 1
-        kind = (
-            "ratings"
-            if isinstance(judgement, Rating)
-            else "comparisons"
-            if isinstance(judgement, Comparison)
-            else "choices"
-        )
-        counts[kind] += 1
-        counts["judgements"] += 1
-        counts["drafts and discarded"] += judgement.failure in UNANSWERED
-        counts["judgements unreadable"] += judgement.failure is not None and judgement.failure not in UNANSWERED
-        counts["judgements under another rubric"] += judgement.rubric != run.info.rubric
-        if isinstance(judgement, Rating):
-            responses[judgement.response_id] = True
-    counts["annotators"] = len(annotators)
-    parts = (
-        "ratings",
-        "comparisons",
-        "choices",
-        "annotators",
-        "drafts and discarded",
-        "judgements unreadable",
-        "judgements under another rubric",
-    )
-    lines.append(_line(run, Judgement, counts, "judgements", parts))
+    _count_judgements(run, counts, responses)
+    lines.append(_line(run, Judgement, counts, "judgements", JUDGEMENTS))
     if prompts and responses:
         _miss(missing, "prompts without a response", len(prompts.keys() - answered))
     if counts["ratings"]:
         _miss(missing, "responses without a rating", sum(not rated for rated in responses.values()))
-    pushed = run.info.stages.get("annotate push")
-    if pushed:
-        items = sum(sum(kinds.values()) for kinds in pushed["decks"].values())
-        lines.append(f"annotation/       {items:,} items in {len(pushed['decks'])} decks")
+    lines += _on_pages(run)
     built = run.info.stages.get("build-pairs")
     if built and (run.path / "pairs.parquet").exists():
         counts["pairs"] = sum(built["kept"].values())
@@ -98,6 +83,43 @@ def run_status(run: Run) -> Status:
         lines.append("missing           " + "; ".join(missing))
     rubric = f"{run.rubric.id} version {run.rubric.version} ({run.info.rubric})"
     return Status(rubric, dict(+counts), lines, missing, _next(run, counts), run.info.stages)
+
+
+def _count_judgements(run: Run, counts: Counter[str], rated: dict[str, bool]) -> None:
+    """Count judgements by what they are, and note in ``rated`` which responses have a rating."""
+    annotators: set[str] = set()
+    for judgement in run.judgements():
+        annotators.add(judgement.annotator)
+        counts[KINDS[type(judgement)]] += 1
+        counts["judgements"] += 1
+        counts["drafts and discarded"] += judgement.failure in UNANSWERED
+        counts["judgements unreadable"] += judgement.failure is not None and judgement.failure not in UNANSWERED
+        counts["judgements under another rubric"] += judgement.rubric != run.info.rubric
+        if isinstance(judgement, Rating):
+            rated[judgement.response_id] = True
+    counts["annotators"] = len(annotators)
+
+
+class _OnPage(msgspec.Struct):
+    """As much of an item as is counted."""
+
+    deck: str
+
+
+def _on_pages(run: Run) -> list[str]:
+    """What people are asked: nothing, or a line."""
+    path = run.path / "annotation" / "items.jsonl"
+    if not path.exists():
+        return []
+    decoder = msgspec.json.Decoder(_OnPage)
+    decks: Counter[str] = Counter()
+    for number, line in read_lines(path):
+        try:
+            decks[decoder.decode(line).deck] += 1
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            remedy = "prefkit wrote this file; take it from a backup."
+            raise RecordError(f"annotation/items.jsonl:{number}", str(error), "an item", remedy) from None
+    return [f"annotation/       {decks.total():,} items in {len(decks)} deck{'s' * (len(decks) != 1)}"]
 
 
 def _line(run: Run, record: Any, counts: Counter[str], name: str, parts: tuple[str, ...]) -> str:

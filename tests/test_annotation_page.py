@@ -10,7 +10,8 @@ import pytest
 from browser import Annotator, Server, any_answer, chromium, prove, serving
 from making import make_run
 
-from prefkit.annotation.form import Form, import_argilla
+from prefkit.annotation.connection import sdk
+from prefkit.annotation.form import Form
 from prefkit.annotation.guidelines import guidelines_for
 from prefkit.records import Message
 from prefkit.rubric import Principle, Rubric
@@ -66,7 +67,7 @@ def conversation(server: Server) -> str:
 
 def put(server: Server, name: str, form: Form, cases: Sequence[dict[str, Any]], number: int = 1) -> str:
     """A dataset with these cases that every annotator sees; its id."""
-    rg = import_argilla()
+    rg = sdk()
     client = rg.Argilla(api_url=server.address, api_key=server.account("owner")["api_key"])
     settings = form.settings(guidelines_for(form), overlap=number, client=client)
     rg.Dataset(name=name, workspace="annotation", settings=settings, client=client).create()

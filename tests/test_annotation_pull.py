@@ -333,8 +333,22 @@ def test_a_deck_that_never_comes_whole_changes_nothing(run: Run, argilla: FakeAr
     before = contents(run)
     with pytest.raises(ServerError, match="1 of 2 records"):
         pull(run, argilla)
-    assert contents(run).keys() - before.keys() <= {"annotation/secret"}
-    assert contents(run)["judgements.jsonl"] == before["judgements.jsonl"]
+    assert contents(run) == before
+
+
+@pytest.mark.parametrize("left", [None, b""])
+def test_without_the_runs_secret_nobody_gets_another_pseudonym(
+    run: Run, argilla: FakeArgilla, left: bytes | None
+) -> None:
+    argilla.answer(AB, "u1")
+    path = run.path / "annotation" / "secret"
+    path.unlink()
+    if left is not None:
+        path.write_bytes(left)
+    before = contents(run)
+    with pytest.raises(RunError, match="no secret"):
+        pull(run, argilla)
+    assert contents(run) == before
 
 
 def test_a_server_that_fails_in_the_middle_changes_nothing(run: Run, argilla: FakeArgilla) -> None:
@@ -357,7 +371,7 @@ def test_what_cannot_be_listed_brings_nothing_in(run: Run, argilla: FakeArgilla)
     before = contents(run)
     with pytest.raises(RunError):
         pull(run, argilla)
-    assert {**contents(run), "annotation/secret": b""} == {**before, "annotation/secret": b""}
+    assert contents(run) == before
 
 
 @pytest.mark.parametrize("status", [401, 403])

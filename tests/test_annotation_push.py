@@ -26,6 +26,7 @@ from prefkit.annotation.items import Item, items_of, pseudonym
 from prefkit.annotation.plan import words_digest
 from prefkit.errors import InputError, PrefkitError
 from prefkit.run import Run
+from prefkit.status import run_status
 
 START_SECONDS = 120
 NAMES = ("anna", "ben", "cleo")
@@ -448,14 +449,19 @@ def test_an_annotator_without_an_account_is_an_error_that_says_how_to_make_one(t
 
 def test_a_dry_run_changes_nothing_on_the_server_or_in_the_key(tmp_path: Path, server: Serving, push: Call) -> None:
     run = run_of(tmp_path / "dry")
+    (run.path / ".lock").touch()
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     done = push(run, "--pairs", 8, "--annotators", "anna,ben", "--dry-run")
     assert "8 new pairs" in done.out and "Nothing was pushed." in done.out
-    assert not list(items_of(run)) and not [name for name in server.datasets() if name.startswith("dry")]
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    assert not [name for name in server.datasets() if name.startswith("dry")]
 
 
 def test_run_json_says_how_it_was_pushed_and_names_nobody(tmp_path: Path, push: Call) -> None:
     run = run_of(tmp_path / "noted")
+    push(run, "--pairs", 4, "--dataset", "earlier", "--annotators", "anna")
     push(run, "--pairs", 8, "--annotators", "anna,ben", "--seed", 5)
+    assert "20 items in 3 decks" in "\n".join(run_status(Run(run.path)).lines)
     facts = Run(run.path).info.stages["annotate push"]
     assert facts["settings"]["annotators"] == 2 and facts["settings"]["seed"] == 5 and facts["cases"] == 8
     assert facts["decks"] == {"noted-1": {"item": 8}, "noted-2": {"item": 8}}

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from prefkit.annotation.connection import Client, ServerError, call, sdk
-from prefkit.annotation.items import pseudonym
+from prefkit.annotation.items import known_secret, pseudonym
 from prefkit.errors import InputError
 from prefkit.run import Progress, Run
 
@@ -103,7 +103,9 @@ class Server:
         return {user.username for user in found if user.role != "owner"}
 
     def pseudonyms(self, run: Run, deck: Deck) -> set[str]:
-        """What a run knows the annotators of a deck as."""
+        """What a run knows the annotators of a deck as; nobody before its first item."""
+        if known_secret(run) is None:
+            return set()
         return {pseudonym(run, self.users[name].id) for name in deck.annotators}
 
     def pool(self, series: str) -> list[Deck]:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import html
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+from prefkit.annotation.connection import sdk
 from prefkit.annotation.items import Mode
 from prefkit.annotation.page import FIELD, case_field, template
 from prefkit.annotation.said import Said, read_values, whole
@@ -117,7 +117,7 @@ class Form:
             overlap: submitted answers that complete a record.
             client: the connection; the last one made where it is None.
         """
-        rg = import_argilla()
+        rg = sdk()
         made: dict[Kind, Any] = {
             "choice": lambda one: rg.LabelQuestion(labels=dict(one.labels), **_common(one), client=client),
             "several": lambda one: rg.MultiLabelQuestion(labels=dict(one.labels), **_common(one), client=client),
@@ -218,14 +218,6 @@ _FLAGS = Question(
         ("risk", "The client may be at risk"),
     ),
 )
-
-
-def import_argilla() -> Any:
-    """The Argilla SDK: two seconds, and a warning of its own about pydantic that nobody here can mend."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Support for class-based `config`", DeprecationWarning)
-        import argilla
-    return argilla
 
 
 def question_name(principle: str) -> str:

@@ -18,7 +18,7 @@ from typing import Literal
 import msgspec
 
 from prefkit.durable import explained_disk_errors, read_lines
-from prefkit.errors import RecordError
+from prefkit.errors import RecordError, RunError
 from prefkit.records import Record
 from prefkit.run import Run
 
@@ -72,27 +72,56 @@ def items_of(run: Run) -> Iterator[Item]:
             raise RecordError(f"{ITEMS}:{number}", str(error), "an item as prefkit writes it", remedy) from None
 
 
-def keep_items(run: Run, items: Iterable[Item]) -> None:
-    """Write all items of a run; to be called before any of them is shown to anybody."""
+def make_folder(run: Run) -> None:
+    """See to it that ``annotation/`` is there."""
     with explained_disk_errors(run.path / FOLDER):
         (run.path / FOLDER).mkdir(exist_ok=True)
+
+
+def keep_items(run: Run, items: Iterable[Item], secret: bytes | None = None) -> None:
+    """Write all items of a run, and its secret where it has none yet (``secret``, or a new one); to be called before
+    any of them is shown to anybody."""
+    make_folder(run)
+    if known_secret(run) is None:
+        with run.replacing(SECRET) as file:
+            os.chmod(file.name, 0o600)
+            file.write(secret or new_secret())
     with run.replacing(ITEMS) as file:
         for item in items:
             file.write(msgspec.json.encode(item) + b"\n")
 
 
-def secret_of(run: Run) -> bytes:
-    """What a run's opaque ids and pseudonyms are digested with; made at the first call, readable by its owner only."""
+def new_secret() -> bytes:
+    """A secret for a run that has none."""
+    return secrets.token_hex(16).encode()
+
+
+def known_secret(run: Run) -> bytes | None:
+    """What a run's opaque ids and pseudonyms are digested with; None before its first item."""
     path = run.path / SECRET
     with explained_disk_errors(path):
-        path.parent.mkdir(exist_ok=True)
-        if not path.exists():
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(handle, "wb") as file:
-                file.write(secrets.token_hex(16).encode())
-        return path.read_bytes()
+        return (path.read_bytes() or None) if path.exists() else None
+
+
+def secret_of(run: Run) -> bytes:
+    """The same of a run that has items.
+
+    Raises:
+        RunError: it is gone.
+    """
+    secret = known_secret(run)
+    if secret is None:
+        remedy = (
+            "Take it from a backup of the run: with another one, the same people would be told by other pseudonyms."
+        )
+        raise RunError(run.path / SECRET, "no secret", "the one that the items were made with", remedy)
+    return secret
 
 
 def pseudonym(run: Run, account: str) -> str:
-    """The annotator that an account (its id, or its name where there is no id) is known as: ``human:4f1c09ab``."""
+    """The annotator that an account (its id, or its name where there is no id) is known as: ``human:4f1c09ab``.
+
+    Raises:
+        RunError: the run's secret is gone.
+    """
     return f"human:{hashlib.blake2b(account.encode(), key=secret_of(run), digest_size=4).hexdigest()}"

@@ -25,7 +25,15 @@ from prefkit.annotation.connection import Client
 from prefkit.annotation.decks import Deck, NoServer, Server
 from prefkit.annotation.form import POSITION, Form
 from prefkit.annotation.guidelines import guidelines_for
-from prefkit.annotation.items import Item, items_of, keep_items, secret_of
+from prefkit.annotation.items import (
+    Item,
+    items_of,
+    keep_items,
+    known_secret,
+    make_folder,
+    new_secret,
+    secret_of,
+)
 from prefkit.annotation.plan import Asked, PlanSettings, Stamp, items, plan, words_digest
 from prefkit.annotation.push_settings import DeckReport, PushReport, PushSettings
 from prefkit.annotation.selecting import Strategy
@@ -90,6 +98,7 @@ class _Push:
         )
         self._guidelines = guidelines_for(self._form, settings.guidelines)
         self._items = list(items_of(run))
+        self._secret = secret_of(run) if self._items else known_secret(run) or new_secret()
         self._decks = self._who()
         self._datasets = {deck.name: server.dataset(deck.name) for deck in self._decks}
         self._check_decks()
@@ -172,7 +181,7 @@ class _Push:
             mode=settings.mode,
             rubric=self._run.rubric.hash,
             form=self._form.digest,
-            secret=secret_of(self._run),
+            secret=self._secret,
             words=self._words,
         )
         dealt = plan(asked, attention, how)
@@ -231,10 +240,11 @@ class _Push:
     def keep(self) -> None:
         """Write the key, and what it refers to, before anything is shown."""
         fresh = {item.id: item for lacking in self._lacking.values() for item in lacking}
+        make_folder(self._run)
         if self._made:
             with self._run.replacing(MADE) as file:
                 file.writelines(as_lines(self._made.values()))
-        keep_items(self._run, [fresh.get(item.id, item) for item in self._items])
+        keep_items(self._run, [fresh.get(item.id, item) for item in self._items], self._secret)
 
     def send(self, progress: Callable[[int], Progress]) -> None:
         """Make the decks, and send what the server lacks."""
