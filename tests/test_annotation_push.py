@@ -22,7 +22,7 @@ from making import make_run, policy_of
 from prefkit.annotation import environment
 from prefkit.annotation.attention import read_made
 from prefkit.annotation.connection import call
-from prefkit.annotation.items import Item, items_of, pseudonym
+from prefkit.annotation.items import Item, items_of, keep_items, new_secret, pseudonym
 from prefkit.annotation.plan import words_digest
 from prefkit.errors import InputError, PrefkitError
 from prefkit.run import Run
@@ -624,5 +624,6 @@ def test_a_missing_package_is_told(prefkit: Call, tmp_path: Path, monkeypatch: p
 
 def test_a_pseudonym_is_the_same_for_an_account_and_tells_no_name(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run")
+    keep_items(run, [], new_secret())
     assert pseudonym(run, "anna") == pseudonym(run, "anna") != pseudonym(run, "ben")
     assert "anna" not in pseudonym(run, "anna")
