@@ -36,7 +36,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.pairs import prefkit
+from benchmarks.commands import prefkit
 from benchmarks.proof import Check, report
 from prefkit.judging.audit.report import audit, write
 from prefkit.records import Comparison, Judgement, Message, Prompt, Rating, Response, Winner

@@ -13,13 +13,11 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.commands import measured, prefkit
 from benchmarks.generated_run import generate
 from benchmarks.proof import Check, report
 
@@ -137,34 +135,6 @@ def exactly(name: str, value: int, goal: int) -> Check:
 
 def _bounded(name: str, value: float, unit: str, most: float | None) -> Check:
     return Check(name, round(value, 2), unit, f"<= {most:g}" if most else "", most is None or value <= most)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Wall seconds, peak memory and output of a finished command."""
-
-    seconds: float
-    gigabytes: float
-    output: str
-
-
-def measured(command: list[str]) -> Measured:
-    """Run a command in a process of its own and measure it."""
-    probe = (
-        "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]);"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss); sys.exit(code)"
-    )
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", probe, *command], capture_output=True, text=True, check=True)
-    seconds = time.perf_counter() - start
-    *output, kilobytes = done.stdout.splitlines()
-    return Measured(seconds, int(kilobytes) * 1024 / 1e9, "\n".join(output))
-
-
-def prefkit(*arguments: object) -> str:
-    """What a command prints."""
-    command = [sys.executable, "-m", "prefkit", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 if __name__ == "__main__":

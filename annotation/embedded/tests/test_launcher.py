@@ -161,6 +161,13 @@ def test_the_database_writes_ahead_and_flushes_before_it_acknowledges(tmp_path):
     assert printed.split("RESULT ")[1].split() == ["wal", "2", "30000", "1"]
 
 
+def test_a_page_of_records_is_read_in_order_without_sorting_the_dataset(server):
+    with sqlite3.connect(server.directory / "argilla.db") as database:
+        listing = "SELECT * FROM records WHERE dataset_id = ? ORDER BY inserted_at LIMIT 250 OFFSET 5000"
+        plan = " ".join(row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {listing}", ("a",)))
+    assert "USING INDEX" in plan and "TEMP B-TREE" not in plan, plan
+
+
 def test_stop_ends_it_cleanly_and_leaves_no_page_log_or_temporary_file(tmp_path):
     temporary = tmp_path / "tmp"
     temporary.mkdir()
