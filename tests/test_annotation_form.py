@@ -341,6 +341,15 @@ def test_guidelines_are_short_and_say_what_matters_most(name: str) -> None:
     assert "Two colleagues chose differently" in guidelines_for(Form(load_rubric(name), "compare", adjudicating=True))
 
 
+def test_guidelines_say_whom_to_turn_to_and_whether_names_were_removed() -> None:
+    form = Form(TWO, "compare")
+    usual, told = guidelines_for(form), guidelines_for(form, contact="Dr Roe, 555 0100", scrubbed=False)
+    assert "contact whoever sent you the link to this page directly" in usual
+    assert "contact Dr Roe, 555 0100 directly" in told
+    assert "were removed by a program" in usual and "were removed by a program" not in told
+    assert "No program has removed names" in told
+
+
 def test_the_words_of_a_rubric_are_no_markdown() -> None:
     one = Principle(id="x", title="*Bold* <b>x</b>", statement="[link](http://example.org) | `code`\n\n# Title")
     words = guidelines_for(Form(Rubric(id="x", version=1, title="X", unit="response", principles=(one,)), "compare"))

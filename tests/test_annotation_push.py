@@ -468,6 +468,16 @@ def test_run_json_says_how_it_was_pushed_and_names_nobody(tmp_path: Path, push: 
     assert facts["form"] == next(items_of(run)).form
 
 
+def test_the_guidelines_on_the_page_say_whom_to_turn_to_and_the_run_does_not(
+    tmp_path: Path, server: Serving, push: Call
+) -> None:
+    run = run_of(tmp_path / "told")
+    push(run, "--pairs", 4, "--annotators", "anna", "--contact", "Dr Roe, 555 0100")
+    page = server.get(f"datasets/{server.datasets()['told-1']}")["guidelines"]
+    assert "Dr Roe, 555 0100" in page and "No program has removed names" in page
+    assert "Roe" not in (run.path / "run.json").read_text()
+
+
 def test_texts_that_were_not_scrubbed_go_to_no_server_outside(
     tmp_path: Path, server: Serving, monkeypatch: pytest.MonkeyPatch, push: Call
 ) -> None:

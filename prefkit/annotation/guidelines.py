@@ -3,8 +3,9 @@
 Reads   annotation/guidelines/RUBRIC.md, or general.md where a rubric has none, or a file of the user's own
 Gives   Markdown, with what this form asks and the rubric's principles in the places that the file names
 
-A file may hold ``{{shown}}``, ``{{questions}}`` and ``{{principles}}``; one without them is taken as it stands. The
-words of a rubric are shown as words, whatever Markdown would make of them.
+A file may hold ``{{shown}}``, ``{{questions}}``, ``{{principles}}``, ``{{removed}}`` (whether identifying words were
+taken out of the texts) and ``{{contact}}``; one without them is taken as it stands. The words of a rubric are shown as
+words, whatever Markdown would make of them.
 """
 
 from __future__ import annotations
@@ -20,17 +21,25 @@ from prefkit.rubric import Rubric
 LONGEST = 10_000
 """Characters of guidelines that Argilla 2.8 takes."""
 
+_SENDER = "whoever sent you the link to this page"
+_REMOVED = {
+    True: "Names, numbers and addresses were removed by a program, which can miss some.",
+    False: "No program has removed names, numbers or addresses: what you read may be about somebody who can be found.",
+}
+
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!~$&])")
 
 _WRAPPED = re.compile(r"(?<=[^\n|])\n(?=[^\n|#-])")  # Argilla's Markdown breaks a line where the file does
 
 
-def guidelines_for(form: Form, path: Path | None = None) -> str:
+def guidelines_for(form: Form, path: Path | None = None, *, contact: str = "", scrubbed: bool = True) -> str:
     """The guidelines of a form.
 
     Args:
         form: what is asked.
         path: a file of the user's own; the shipped one for the form's rubric where it is None.
+        contact: whom to turn to, in words; without any, whoever sent the link.
+        scrubbed: whether all texts went through scrubbing.
 
     Raises:
         InputError: the file cannot be read, is empty, or is longer than Argilla allows.
@@ -39,8 +48,14 @@ def guidelines_for(form: Form, path: Path | None = None) -> str:
     text = _read(where) if path else _WRAPPED.sub(" ", _read(where))
     for whole in (True, False):  # a rubric may be long; its statements stand beside the questions too
         filled = text
-        places = (("shown", _shown(form)), ("questions", _questions(form)), ("principles", _principles(form, whole)))
-        for place, words in places:
+        places = {
+            "shown": _shown(form),
+            "questions": _questions(form),
+            "principles": _principles(form, whole),
+            "removed": _REMOVED[scrubbed],
+            "contact": _as_words(contact) or _SENDER,
+        }
+        for place, words in places.items():
             filled = filled.replace(f"{{{{{place}}}}}", words)
         if len(filled) <= LONGEST:
             return filled

@@ -96,7 +96,6 @@ class _Push:
             strength=settings.strength,
             adjudicating=settings.adjudicate,
         )
-        self._guidelines = guidelines_for(self._form, settings.guidelines)
         self._items = list(items_of(run))
         self._secret = secret_of(run) if self._items else known_secret(run) or new_secret()
         self._decks = self._who()
@@ -108,6 +107,9 @@ class _Push:
         asked_about = {case.prompt_id for case in self._chosen.cases}
         attention = attention_items(run, settings, self._items, self._decks, made, asked_about)
         self._texts = self._look_up(attention)
+        self._guidelines = guidelines_for(
+            self._form, settings.guidelines, contact=settings.contact, scrubbed=not self._texts.unscrubbed
+        )
         self.report = PushReport(
             cases=self._chosen.before + len(self._chosen.cases),
             new=len(self._chosen.cases),
@@ -272,6 +274,7 @@ class _Push:
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` is told: no names of people."""
         settings = asdict(self._settings)
+        del settings["contact"]
         settings["annotators"] = len(self._settings.annotators)
         for name in ("rewards", "attention_file", "guidelines"):
             settings[name] = path.name if (path := settings[name]) else None

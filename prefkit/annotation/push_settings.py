@@ -15,7 +15,7 @@ from prefkit.run import Run
 
 @dataclass(frozen=True, kw_only=True)
 class PushSettings:
-    """What is asked, of whom. ``annotators`` are user names, which are written nowhere."""
+    """What is asked, of whom. ``annotators`` and ``contact`` name people; ``run.json`` is not told of them."""
 
     mode: Mode = "compare"
     count: int = 100
@@ -36,6 +36,8 @@ class PushSettings:
     strength: bool = True
     guidelines: Path | None = None
     """A file of the user's own, in the place of prefkit's."""
+    contact: str = ""
+    """Whom annotators can turn to; in the guidelines only."""
     series: str = ""
     """What the decks are called."""
     again: bool = False

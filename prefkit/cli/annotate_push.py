@@ -60,6 +60,7 @@ class _FileOrCount(click.ParamType[Path | int]):
 @click.option("--strength/--no-strength", default=True, help="compare: ask how much better.  [default: ask]")
 @click.option("--no-principles", is_flag=True, help="compare: no question for each principle.")
 @click.option("--guidelines", type=FILE, help="Markdown for annotators.  [default: prefkit's own]")
+@click.option("--contact", default="", metavar="WORDS", help="Whom annotators can turn to: a name, a number.")
 @click.option("--dataset", metavar="NAME", help="What decks are called; annotators see it.  [default: as the folder]")
 @click.option("--again", is_flag=True, help="What others were asked, for these annotators too; nothing new.")
 @click.option("--adjudicate", is_flag=True, help="What others answered differently, with their reasons; --annotators.")
@@ -134,6 +135,7 @@ def _settings(run: Run, options: dict[str, Any]) -> PushSettings:
         principles=not options["no_principles"],
         strength=options["strength"],
         guidelines=options["guidelines"],
+        contact=options["contact"],
         series=series_of(run, options["dataset"], mode, adjudicate=adjudicate),
         again=options["again"],
         adjudicate=adjudicate,
