@@ -19,11 +19,14 @@ export PREFKIT_ANNOTATION_ENV ?= $(CURDIR)/$(SERVER)
 demo: $(VENV)/core
 	$(BIN)/prefkit demo demo-run
 
-# With ARGS only what they name, in prefkit's environment; else the server's own tests as well.
+# The tests of a file share what they start, so a file is one worker's; in the order of their names, the servers' first.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# With ARGS only what they name, in prefkit's environment and in one process; else the server's own tests as well.
 test: $(VENV)/dev $(SERVER)/made
 	@command -v chromium >/dev/null || echo "no browser: its tests are skipped. Install one: apt-get install chromium"
-	$(BIN)/python -m pytest $(ARGS)
-	$(if $(ARGS),,$(SERVER)/bin/python -m pytest -p no:cacheprovider -c annotation/embedded/pyproject.toml annotation/embedded/tests)
+	$(BIN)/python -m pytest $(or $(ARGS),$(PARALLEL))
+	$(if $(ARGS),,$(SERVER)/bin/python -m pytest $(PARALLEL) -p no:cacheprovider -c annotation/embedded/pyproject.toml annotation/embedded/tests)
 
 check: $(VENV)/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -11,6 +11,7 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ.pop("COLUMNS", None)  # workers of pytest-xdist have 80, and tables would be cut to that
 
 
 NEEDED = "PREFKIT_NEED_BROWSER"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from making import ONE, both_orders, compared, make_run, rated
+from making import ONE, TWO, both_orders, compared, make_run, rated
 
 from prefkit.annotation.adjudicating import conflicts
 from prefkit.annotation.items import Item, keep_items
@@ -105,3 +105,31 @@ def test_ratings_are_in_conflict_where_they_lie_more_than_half_the_scale_apart(t
     (conflict,) = conflicts(make_run(tmp_path / "run", near, far), mode="rate")
     assert (conflict.responses, conflict.mode) == (("p2/A",), "rate")
     assert sorted(conflict.notes("p2/A", ONE)) == ["Good 1. No reason given.", "Good 4. No reason given."]
+
+
+def test_strong_opinions_are_so_on_average_and_not_for_being_many(tmp_path: Path):
+    found = prompts_of(
+        tmp_path,
+        *(
+            said("p1/A", "p1/B", winner, by, strength=2)
+            for winner, by in (("a", "x"), ("b", "y"), ("a", "z"), ("b", "u"))
+        ),
+        *(said("p2/A", "p2/B", winner, by, strength=3) for winner, by in (("a", "x"), ("b", "y"))),
+    )
+    assert found == ["p2", "p1"]
+
+
+def test_of_ratings_those_furthest_apart_come_first_and_the_notes_name_only_principles_in_conflict(tmp_path: Path):
+    answers = [
+        rated({f"{prompt}/A": {"warm": warm, "safe": 5}}, f"human:{by}")
+        for prompt, scores in (("p1", (1, 4)), ("p2", (1, 5)))
+        for by, warm in zip("xy", scores, strict=True)
+    ]
+    found = conflicts(make_run(tmp_path / "run", *answers, rubric=TWO), mode="rate")
+    assert [one.prompt_id for one in found] == ["p2", "p1"]
+    assert sorted(found[0].notes("p2/A", TWO)) == ["Warm 1. No reason given.", "Warm 5. No reason given."]
+
+
+def test_blanks_are_no_reason(tmp_path: Path):
+    run = make_run(tmp_path / "run", *(said("p1/A", "p1/B", *one, reason=" \n") for one in (("a", "x"), ("b", "y"))))
+    assert sorted(conflicts(run)[0].notes("p1/A", ONE)) == ["Chose A. No reason given.", "Chose B. No reason given."]

@@ -246,6 +246,15 @@ def test_a_port_in_use_is_named(commands):
     assert (said.code, f"found port {port} on 127.0.0.1" in said.err) == (1, True)
 
 
+def test_a_long_log_makes_room_at_the_next_start_and_is_kept_in_place_of_the_one_before(commands):
+    commands.folder.mkdir()
+    for size in (1_200_000, 1_100_000, 100):
+        (commands.folder / "log").write_bytes(b"x" * size)
+        commands("serve", "--port", 0, "--annotators", "an na")  # is refused, which the log has
+    assert (commands.folder / "log").stat().st_size < 2000
+    assert (commands.folder / "log.1").stat().st_size == 1_100_000
+
+
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path, annotation_environment):
     (tmp_path / "thesis.txt").write_text("mine")
     mode = tmp_path.stat().st_mode

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from making import ONE, TWO, compared, make_run, rated
+from making import ONE, TWO, best_of, compared, make_run, rated
 
 from prefkit.agreement.consensus import Consensus, Method, consensus
 from prefkit.agreement.voting import Ballots, dawid_skene, mace, majority
@@ -171,10 +171,18 @@ def test_what_is_no_answer_of_a_person_is_no_vote_and_is_counted(tmp_path: Path)
         changed(compared("p4/A", "p4/B", None, "human:y"), failure="draft"),
         compared("p5/A", "p5/B", "b", "human:y", under="another"),
         compared("p6/A", "p6/B", "b", "llm:m"),
+        best_of(["p7/A", "p7/B", "p7/C"], 1, "human:y"),
     )
     found = consensus(run)
     assert labels_of(found) == {"p1": "a"}
-    assert found.left_out == {"repeats": 1, "attention items": 1, "draft": 1, "under another rubric": 1}
+    assert found.left_out == {
+        "repeats": 1,
+        "attention items": 1,
+        "draft": 1,
+        "under another rubric": 1,
+        "choices of the best of several": 1,
+    }
+    assert labels_of(consensus(run, who="all")) == {"p1": "a", "p6": "b"}
 
 
 def test_annotators_who_share_no_question_stand_in_groups_of_their_own_and_have_no_skill(tmp_path: Path):
@@ -219,6 +227,20 @@ def test_ratings_have_a_label_on_the_scale_and_an_overall_score_of_the_labels(tm
     assert one.labels["warm"].votes == {"1": 1, "4": 2}
     assert (one.labels["warm"].label, one.labels["safe"].label, one.score) == (4, 5, 4.5)
     assert found.left_out == {"scores between the steps of the scale": 1}
+
+
+def test_a_response_without_a_label_for_every_principle_has_no_overall_score(tmp_path: Path):
+    given = rated({"p1/A": {"warm": 4, "safe": 5}, "p2/A": {"warm": 4, "safe": None}}, "human:x")
+    found = consensus(make_run(tmp_path / "run", given, rubric=TWO), method="majority")
+    assert {one.prompt_id: one.score for one in found.rated} == {"p1": 4.5, "p2": None}
+
+
+def test_votes_are_counted_by_annotator_and_question(tmp_path: Path):
+    found = consensus(make_run(tmp_path / "run", votes_on("p1", "a", "b"), votes_on("p2", "a")), method="majority")
+    assert {one.annotator: one.votes for one in found.skills_compared} == {
+        "human:x": {"overall": 2},
+        "human:y": {"overall": 1},
+    }
 
 
 def test_without_answers_it_says_whose_are_missing(tmp_path: Path):

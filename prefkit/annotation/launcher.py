@@ -1,6 +1,7 @@
 """The embedded Argilla server as a process of its own: started, asked, stopped.
 
-Writes   DIR/log   what the server says when something goes wrong
+Writes   DIR/log     what the server says when something goes wrong
+         DIR/log.1   the log before, where that was long when a server was started
 
 prefkit never imports the server: it runs ``argilla_embedded`` with the Python of the environment that
 `prefkit.annotation.environment` makes. The server gets only those environment variables that it needs; keys of models
@@ -38,6 +39,7 @@ from prefkit.durable import explained_disk_errors
 from prefkit.errors import PrefkitError
 
 _PASSED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "TZ", "SYSTEMROOT")
+_LOG_BYTES = 1_000_000
 _PROBLEM = re.compile(
     r"argilla-embedded: found (?P<found>.*?); expected (?P<expected>.*?)\.\n\s*(?P<remedy>.*)", re.DOTALL
 )
@@ -246,6 +248,9 @@ class Launcher:
 
 @contextlib.contextmanager
 def _private_log(folder: Path) -> Iterator[BinaryIO]:
+    """The log to add to; a long one makes room first, and takes the place of the one before."""
+    if (folder / LOG).exists() and (folder / LOG).stat().st_size > _LOG_BYTES:
+        (folder / LOG).replace(folder / f"{LOG}.1")
     handle = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with open(handle, "ab") as log:
         yield log

@@ -58,7 +58,7 @@ async def boot(folder: Folder, *, origins: Sequence[str], hosts: tuple[str, ...]
     from sqlalchemy.exc import SAWarning
 
     os.environ.update(_settings(folder, origins))
-    with page.temporary_files(folder.page), jobs.redis_in_process(), in_words(folder):
+    with page.temporary_files(folder.page), jobs.redis_in_process(), closed.without_datasets(), in_words(folder):
         server = _imported()
     app, api = server.app, importlib.import_module("argilla_server.api.routes").api_v1
     files = page.served_files(app)
@@ -172,7 +172,7 @@ async def rebuild_index(folder: Folder) -> str:
 async def index_fingerprint(folder: Folder) -> str:
     """A digest of all that the index of a stopped server says, which is not compared with the database before."""
     os.environ.update(_settings(folder, []))
-    with hold(folder), page.temporary_files(folder.page), jobs.redis_in_process():
+    with hold(folder), page.temporary_files(folder.page), jobs.redis_in_process(), closed.without_datasets():
         _imported()
         try:
             return str(await _search().fingerprint())

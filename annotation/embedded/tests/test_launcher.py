@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from serving import Server, choice, environment, make_dataset, ok, push, run
+from serving import START_SECONDS, Server, choice, environment, make_dataset, ok, push, run
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +133,8 @@ def test_a_second_server_on_the_folder_is_refused_with_the_pid_of_the_first(serv
         assert owner.get("version").status_code == 200
 
 
-PRAGMAS = """
-import asyncio, sys
+OFFLINE = """
+import asyncio, json, sys
 from pathlib import Path
 from argilla_embedded.booting import booted_offline
 from argilla_embedded.folder import open_folder
@@ -144,21 +145,36 @@ async def ask():
         async with AsyncSessionLocal() as db:
             names = ("journal_mode", "synchronous", "busy_timeout", "foreign_keys")
             return [(await db.execute(text(f"PRAGMA {name}"))).scalar() for name in names]
-print("RESULT", *asyncio.run(ask()))
+print("RESULT", json.dumps([asyncio.run(ask()), [name for name in ("datasets", "pyarrow") if name in sys.modules]]))
 """
 
 
-def test_the_database_writes_ahead_and_flushes_before_it_acknowledges(tmp_path):
-    """Asked of a connection of the server's own pool; synchronous 2 is FULL."""
+@pytest.fixture(scope="module")
+def booted(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], list[str]]:
+    """What a process that booted the server says: pragmas of a connection of its pool, heavy libraries loaded."""
     printed = subprocess.run(
-        [sys.executable, "-c", PRAGMAS, str(tmp_path / "dir")],
+        [sys.executable, "-c", OFFLINE, str(tmp_path_factory.mktemp("offline") / "dir")],
         capture_output=True,
         text=True,
         timeout=120,
         env=environment(),
         check=True,
     ).stdout
-    assert printed.split("RESULT ")[1].split() == ["wal", "2", "30000", "1"]
+    pragmas, loaded = json.loads(printed.partition("RESULT ")[2])
+    return pragmas, loaded
+
+
+def test_the_database_writes_ahead_and_flushes_before_it_acknowledges(booted):
+    """synchronous 2 is FULL."""
+    assert booted[0] == ["wal", 2, 30000, 1]
+
+
+def test_what_only_the_closed_transfers_to_a_hub_need_is_not_loaded(booted):
+    assert booted[1] == []
+
+
+def test_compressed_twins_of_the_pages_files_which_nothing_serves_are_not_copied(server):
+    assert {path.suffix for path in (server.directory / "page").rglob("*.*")} & {".js", ".br", ".gz"} == {".js"}
 
 
 def test_a_page_of_records_is_read_in_order_without_sorting_the_dataset(server):
@@ -180,7 +196,7 @@ def test_stop_ends_it_cleanly_and_leaves_no_page_log_or_temporary_file(tmp_path)
     finally:
         os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
     assert stopped.stdout == f"stopped {server.process.pid}\n"
-    assert server.process.wait(10) == 0
+    assert server.process.wait(START_SECONDS) == 0
     left = {path.name for path in server.directory.iterdir()}
     assert not left & {"page", "server.json", "argilla.db-wal"}
     assert [*temporary.iterdir()] == []
