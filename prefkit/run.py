@@ -11,6 +11,8 @@
     annotation/          the key of what people were shown
     pairs.parquet        written whole
     dataset/             written whole
+    reward-models/       a folder for each, training.json written last
+    rewards.jsonl        appended
 
 Any of the three JSONL files may be a Parquet file of the same columns instead; the ending says which. One process
 writes at a time: ``Run.writing`` holds the lock and first clears what a killed process left behind. A stage that

@@ -79,6 +79,7 @@ def run_status(run: Run) -> Status:
         counts["pairs"] = sum(built["kept"].values())
         kept = ", ".join(f"{count:,} {split}" for split, count in built["kept"].items())
         lines.append(f"pairs.parquet     {counts['pairs']:,} pairs ({kept}; {built['settings']['strategy']})")
+    lines += _reward_models(run)
     if missing:
         lines.append("missing           " + "; ".join(missing))
     rubric = f"{run.rubric.id} version {run.rubric.version} ({run.info.rubric})"
@@ -122,6 +123,33 @@ def _on_pages(run: Run) -> list[str]:
     return [f"annotation/       {decks.total():,} items in {len(decks)} deck{'s' * (len(decks) != 1)}"]
 
 
+class _Training(msgspec.Struct):
+    """As much of a reward model's ``training.json`` as is told."""
+
+    held_out: list[dict[str, str]] = []
+
+
+def _reward_models(run: Run) -> list[str]:
+    """The run's reward models, a line each: finished with its accuracy, or begun."""
+    lines = []
+    for folder in sorted(run.path.glob("reward-models/*/")):
+        path = folder / "training.json"
+        state = "a training that was cut: the same command goes on"
+        if path.exists():
+            try:
+                held_out = msgspec.json.decode(path.read_bytes(), type=_Training).held_out
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                remedy = "prefkit wrote this file; train again with --overwrite."
+                raise RecordError(f"reward-models/{folder.name}/training.json", str(error), "facts", remedy) from None
+            state = f"held-out accuracy {held_out[0]['accuracy']}" if held_out else "nothing held out"
+        elif (folder / "reward.json").exists():
+            state = "from elsewhere"
+        elif not (folder / "begun.json").exists():
+            continue
+        lines.append(f"reward-models/    {folder.name}: {state}")
+    return lines
+
+
 def _line(run: Run, record: Any, counts: Counter[str], name: str, parts: tuple[str, ...]) -> str:
     path = run.file(record)
     if path is None:
@@ -146,4 +174,6 @@ def _next(run: Run, counts: Counter[str]) -> str:
         return f"prefkit scrub {run.path}, if the texts may name people; then prefkit build-pairs {run.path}"
     if not counts["pairs"]:
         return f"prefkit build-pairs {run.path}"
-    return f"prefkit pairs {run.path} --sample 5; then train on {run.path}/dataset"
+    if not any(run.path.glob("reward-models/*/training.json")):
+        return f"prefkit pairs {run.path} --sample 5; then prefkit train-rm {run.path}"
+    return f"prefkit eval-rm {run.path} --rm NAME; prefkit score {run.path} --rm NAME"

@@ -21,8 +21,8 @@ from sklearn.metrics import cohen_kappa_score
 from prefkit.agreement import together
 from prefkit.agreement.coefficients import coincidences, krippendorff_alpha, quadratic_weights
 from prefkit.agreement.intraclass import score_agreement
-from prefkit.agreement.resampling import Sums
 from prefkit.records import Comparison, Winner
+from prefkit.resampling import Sums
 from prefkit.run import Run
 
 DOCS = Path(__file__).parent.parent / "docs" / "agreement.md"

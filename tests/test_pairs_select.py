@@ -228,7 +228,7 @@ def test_pairs_come_prompt_by_prompt():
 def test_a_cap_keeps_the_largest_gaps_of_each_prompt(grid, most):
     scores, prompts = grid
     found = sorted(pairs(*grid, min_gap=0.5))
-    at = Candidates(
+    at = Candidates.preferred(
         np.asarray([a for a, _ in found], dtype=np.int64), np.asarray([b for _, b in found], dtype=np.int64)
     )
     gaps = [scores[a] - scores[b] for a, b in found]

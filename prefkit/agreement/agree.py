@@ -27,11 +27,11 @@ from prefkit.agreement.judged import (
 from prefkit.agreement.measuring import Measure, Measured, Section, Side
 from prefkit.agreement.raters import Conduct, Rater, inattentive
 from prefkit.agreement.ratings import Agreement, ranges
-from prefkit.agreement.resampling import Clusters, Figure, Sums
 from prefkit.agreement.together import MAX_PAIRS, OVERALL, Drawing, Group, Pair, Together
 from prefkit.agreement.words import notes
 from prefkit.errors import RunError
 from prefkit.records import is_model
+from prefkit.resampling import Clusters, Figure, Sums
 from prefkit.run import Run
 
 GROUPS = 1024

@@ -26,7 +26,7 @@ from prefkit.agreement.coefficients import (
     quadratic_weights,
     unit_sums,
 )
-from prefkit.agreement.resampling import Ints, Sums, per_cluster, ratio
+from prefkit.resampling import Ints, Sums, per_cluster, ratio
 
 
 def coefficients_of(tables: Floats, possible: Floats, *, ordered: bool) -> dict[str, Sums]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from prefkit.agreement.coefficients import Floats
-from prefkit.agreement.resampling import Ints, Sums, per_cluster
+from prefkit.resampling import Ints, Sums, per_cluster
 
 MAX_RATERS = 200
 """With more, two columns of sums for each cost more memory than the figure is worth."""

@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 
 from prefkit.agreement.coefficients import Floats
-from prefkit.agreement.resampling import Ints
 from prefkit.errors import RunError
 from prefkit.records import Choice, Comparison, Judgement, Rating, Winner, is_model
+from prefkit.resampling import Ints
 from prefkit.rubric import Rubric
 from prefkit.run import Run
 

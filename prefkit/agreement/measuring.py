@@ -16,8 +16,8 @@ import numpy as np
 
 from prefkit.agreement.judged import Judgements, Ratings, Verdicts
 from prefkit.agreement.ratings import Agreement, RatingReference, among_raters, rating_agreement
-from prefkit.agreement.resampling import Clusters, Figure, Name, Sums, estimates
 from prefkit.agreement.verdicts import VerdictReference, among_voters, verdict_agreement, verdicts_from_ratings
+from prefkit.resampling import Clusters, Figure, Name, Sums, estimates
 from prefkit.rubric import Rubric
 
 

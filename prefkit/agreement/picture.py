@@ -16,7 +16,7 @@ from html import escape
 
 from prefkit.agreement.agree import Report
 from prefkit.agreement.measuring import Section
-from prefkit.agreement.resampling import Figure
+from prefkit.resampling import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00")
 """Okabe and Ito's, told apart with any colour vision; shapes differ too."""

@@ -19,8 +19,8 @@ import numpy as np
 from prefkit.agreement.coefficients import Floats
 from prefkit.agreement.judged import ATTENTION, NOT_ANSWERED
 from prefkit.agreement.measuring import Section
-from prefkit.agreement.resampling import Figure, wilson
 from prefkit.records import Comparison, Judgement, is_model
+from prefkit.resampling import Figure, wilson
 
 FAST = 1 / 3
 """Of the median of all people: an answer given in less is called fast."""

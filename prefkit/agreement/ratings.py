@@ -20,7 +20,7 @@ import numpy as np
 from prefkit.agreement.coefficients import Floats
 from prefkit.agreement.counts import among, coefficients_of
 from prefkit.agreement.judged import Bools, Ratings
-from prefkit.agreement.resampling import Clusters, Ints, Sums, per_cluster, ratio
+from prefkit.resampling import Clusters, Ints, Sums, per_cluster, ratio
 from prefkit.rubric import DECIMALS, Rubric, Scale
 
 MAX_CATEGORIES = 15

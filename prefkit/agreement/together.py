@@ -21,8 +21,8 @@ from prefkit.agreement.intraclass import score_agreement
 from prefkit.agreement.judged import Ratings, Verdicts
 from prefkit.agreement.measuring import GapRow, Section, section_of
 from prefkit.agreement.ratings import Agreement, RatingReference, among_raters, columns, rating_agreement
-from prefkit.agreement.resampling import Clusters, Ints, Sums, estimates
 from prefkit.agreement.verdicts import VerdictReference, among_voters, pair_keys, verdict_agreement
+from prefkit.resampling import Clusters, Ints, Sums, estimates
 from prefkit.rubric import Rubric
 
 MAX_PAIRS = 45

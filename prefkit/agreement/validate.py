@@ -18,9 +18,9 @@ from pathlib import Path
 from prefkit.agreement.judged import Judgements, read_judgements
 from prefkit.agreement.measuring import Ceiling, Measure, Measured, Side
 from prefkit.agreement.ratings import ranges
-from prefkit.agreement.resampling import Figure
 from prefkit.errors import RunError
 from prefkit.records import is_model
+from prefkit.resampling import Figure
 from prefkit.rubric import DECIMALS
 from prefkit.run import Run
 

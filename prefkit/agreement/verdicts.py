@@ -20,7 +20,7 @@ from prefkit.agreement.coefficients import Floats
 from prefkit.agreement.counts import among, coefficients_of
 from prefkit.agreement.judged import Bools, Ratings, Verdicts
 from prefkit.agreement.ratings import Agreement, columns, places, share
-from prefkit.agreement.resampling import Clusters, Ints, Sums, per_cluster
+from prefkit.resampling import Clusters, Ints, Sums, per_cluster
 from prefkit.rubric import DECIMALS, Rubric
 
 ORDERS = ("as_reference", "swapped")

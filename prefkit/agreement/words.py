@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from prefkit.agreement.measuring import Section
-from prefkit.agreement.resampling import Figure
+from prefkit.resampling import Figure
 
 if TYPE_CHECKING:
     from prefkit.agreement.agree import Report

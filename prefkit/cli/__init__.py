@@ -34,6 +34,10 @@ COMMANDS = {
     "spending": ("runs", "What the answers took: calls, tokens, cost."),
     "build-pairs": ("pairs", "Turn judgements into preference pairs and a dataset."),
     "pairs": ("pairs", "Read the pairs of a run."),
+    "train-rm": ("training", "Train a reward model on the pairs."),
+    "score": ("scoring", "Give responses rewards; the best of several."),
+    "serve-rm": ("scoring", "Serve a reward model over HTTP."),
+    "eval-rm": ("evaluating", "How good reward models are, beside the baselines."),
     "demo": ("demo", "The whole way on a small sample, each command shown."),
 }
 

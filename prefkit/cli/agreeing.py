@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from prefkit.agreement.consensus import Consensus, Method, Who
     from prefkit.agreement.measuring import Section
     from prefkit.agreement.raters import Rater
-    from prefkit.agreement.resampling import Figure
     from prefkit.agreement.together import Pair
+    from prefkit.resampling import Figure
     from prefkit.run import Run
 
 RATINGS = ("direction", "exact", "weighted_kappa", "ac2", "alpha_ordinal", "icc_a")

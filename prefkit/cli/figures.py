@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from prefkit.agreement.measuring import Section
-    from prefkit.agreement.resampling import Figure
+    from prefkit.resampling import Figure
 
 WORDS = {
     "direction": "direction, no ties",

@@ -44,6 +44,9 @@ from prefkit.cli.runs import RUN
     help="Whether a model's comparison counts only when asked in both orders.",
 )
 @click.option("--min-votes", type=click.IntRange(min=1), default=1, show_default=True, help="comparisons: annotators.")
+@click.option(
+    "--ties", is_flag=True, help="gap, all, comparisons: keep ties as pairs, for reward models that learn them."
+)
 @click.option("--max-chars", type=click.IntRange(min=1), help="Leave out pairs with a longer response.")
 @click.option("--max-tokens", type=click.IntRange(min=1), help="The same in tokens of --tokenizer.")
 @click.option("--tokenizer", help="Hub id or local folder.")
@@ -100,6 +103,8 @@ def build_pairs(run: Path, push_to_hub: str | None, public: bool, **options: Any
         raise click.UsageError("--min-gap is about ratings; --strategy comparisons has none.")
     if options["strategy"] != "top-k" and options["top"] != 1:
         raise click.UsageError("--top goes with --strategy top-k.")
+    if options["ties"] and options["strategy"] in ("best-worst", "top-k"):
+        raise click.UsageError("--ties goes with --strategy gap, all or comparisons.")
     opened = Run(run)
     if push_to_hub:
         from prefkit.pairs.hub import refuse_unscrubbed
@@ -114,10 +119,14 @@ def build_pairs(run: Path, push_to_hub: str | None, public: bool, **options: Any
         click.echo(f"  left out: {count:,} {reason}")
     kept = ", ".join(f"{count:,} {name}" for name, count in report.kept.items())
     click.echo(f"pairs.parquet: {report.kept.total():,} pairs ({kept})")
+    if report.tied:
+        tied = ", ".join(f"{count:,} {name}" for name, count in report.tied.items())
+        click.echo(f"  of them ties: {report.tied.total():,} ({tied}), which the dataset leaves out")
     if report.dataset:
         click.echo(f"dataset/: {report.dataset.total():,} rows, {options['format']}; manifest {report.manifest}")
     else:
-        click.echo("dataset/: none, as the run has no response texts")
+        only_ties = report.tied.total() == report.kept.total()
+        click.echo(f"dataset/: none, as {'all pairs are ties' if only_ties else 'the run has no response texts'}")
     if push_to_hub:
         from prefkit.pairs.hub import push
 

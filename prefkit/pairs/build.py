@@ -2,7 +2,7 @@
 
 Reads   prompts, responses, judgements of a run
 Writes  pairs.parquet   pairs by id: who is preferred to whom, by how much, who said so, in which split
-        dataset/        the same with their words, as trl and `datasets` read them, with a card
+        dataset/        the same with their words, as trl and `datasets` read them, with a card; without ties
 
 Nothing here calls a model, and the same run and settings give the same bytes. A pair that was selected and not kept
 is counted under the first reason against it, in this order: prompt excluded, gates, words, other pairs of its prompt.
@@ -128,11 +128,11 @@ def _selected(evidence: Evidence, settings: PairSettings, report: PairReport) ->
     """The pairs that the strategy finds, sorted by prompt."""
     prompt = evidence.collected.responses.prompt
     if settings.strategy == "comparisons":
-        result = majority(evidence.votes, settings.min_votes)
+        result = majority(evidence.votes, settings.min_votes, ties=settings.ties)
         report.selected = result.compared
         report.dropped += result.dropped
-        return result.pairs[np.lexsort((result.pairs.rejected, result.pairs.chosen, prompt[result.pairs.chosen]))]
-    pairs = select(evidence.totals, prompt, settings.strategy, settings.needed_gap, settings.top)
+        return result.pairs.sorted_by(prompt)
+    pairs = select(evidence.totals, prompt, settings.strategy, settings.needed_gap, settings.top, ties=settings.ties)
     report.selected = len(pairs)
     return pairs
 
@@ -144,10 +144,11 @@ def _assembled(evidence: Evidence, pairs: Candidates, settings: PairSettings, re
     texts = [prompt_text(collected.prompts[index].messages) for index in used.tolist()]
     by_prompt, alike = split_prompts(texts, settings)
     if settings.strategy != "comparisons":
-        keep = (by_prompt[place] != TEST) | widest(evidence, pairs, 1)
+        keep = (by_prompt[place] != TEST) | pairs.tied | widest(evidence, pairs, 1)
         pairs, place = drop(pairs, keep, "not the widest pair of its test prompt", report), place[keep]
     split = by_prompt[place]
     report.kept = +Counter({name: int((split == part).sum()) for part, name in enumerate(SPLITS)})
+    report.tied = +Counter({name: int((split[pairs.tied] == part).sum()) for part, name in enumerate(SPLITS)})
     return Pairs(
         collected=collected,
         rubric=evidence.rubric,
@@ -155,7 +156,7 @@ def _assembled(evidence: Evidence, pairs: Candidates, settings: PairSettings, re
         rating_gap=evidence.gap(pairs),
         gaps=evidence.gaps(pairs),
         rated=evidence.rated,
-        support=evidence.support(pairs),
+        support=evidence.support(pairs).with_ties(pairs.tied),
         split=split,
         chosen_first=_half(len(pairs), settings.seed),
         alike=used[alike],

@@ -170,7 +170,9 @@ def _selection(settings: PairSettings, report: PairReport) -> str:
     words = STRATEGIES[settings.strategy].format(gap=settings.needed_gap, top=settings.top, votes=settings.min_votes)
     rows: list[tuple[str, int]] = [(f"selected ({settings.strategy})", report.selected)]
     rows += [(f"left out: {reason}", count) for reason, count in report.dropped.most_common()]
-    if unknown := report.kept.total() - report.dataset.total():
+    if report.tied:
+        rows.append(("left out: ties (in pairs.parquet only)", report.tied.total()))
+    if unknown := report.kept.total() - report.tied.total() - report.dataset.total():
         rows.append(("left out: text unknown (in pairs.parquet only)", unknown))
     rows.append(("kept", report.dataset.total()))
     judgements = ", ".join(f"{name} {count:,}" for name, count in report.judgements.items() if count)

@@ -61,13 +61,14 @@ def write_dataset(
 ) -> None:
     """Write ``dataset/``: a Parquet file for each split that has pairs, and the card.
 
-    Pairs of responses whose texts the run does not know stay out of it; where it knows none, there is no dataset.
+    Pairs of responses whose texts the run does not know stay out of it, and so do ties, whose chosen side trl would
+    take for the better one; where nothing is left, there is no dataset.
     """
     lengths: list[tuple[int, int]] = []
     written: list[Ints] = []
     with run.replacing_folder("dataset") as folder:
         for part, name in enumerate(SPLITS):
-            rows = np.flatnonzero(pairs.split == part)
+            rows = np.flatnonzero((pairs.split == part) & ~pairs.at.tied)
             written.append(_write_split(folder / f"{name}.parquet", pairs, rows, settings, lengths, progress))
             if len(written[-1]):
                 report.dataset[name] = len(written[-1])

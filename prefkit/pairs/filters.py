@@ -37,7 +37,7 @@ def filtered(
     """
     pairs = drop(pairs, _wanted_prompt(evidence, pairs), "prompt excluded by screening", report)
     for gate in evidence.rubric.gates if settings.gates else ():
-        pairs = drop(pairs, _passes(evidence, pairs, gate), _forbidden_by(gate), report)
+        pairs = drop(pairs, _passes_either_way(evidence, pairs, gate), _forbidden_by(gate), report)
     too_long = longer_than(settings.max_chars, settings.max_tokens, settings.tokenizer)
     responses, progress = evidence.collected.responses, open_bar(len(pairs))
     reasons = text_objections(responses, pairs, settings.near_identical, too_long, progress)
@@ -72,6 +72,14 @@ def _forbidden_by(gate: Gate) -> str:
     if gate.value is not None:
         return f"gate: chosen side below {gate.value:g} on {gate.principle}"
     return f"gate: chosen side lower on {gate.principle}"
+
+
+def _passes_either_way(evidence: Evidence, pairs: Candidates, gate: Gate) -> Kept:
+    """Which pairs a gate lets through; a tie must pass with either side as the chosen one."""
+    keep = _passes(evidence, pairs, gate)
+    ties = pairs[pairs.tied]
+    keep[pairs.tied] &= _passes(evidence, Candidates(ties.rejected, ties.chosen, ties.tied), gate)
+    return keep
 
 
 def _passes(evidence: Evidence, pairs: Candidates, gate: Gate) -> Kept:

@@ -76,6 +76,8 @@ def rendered(item: PairInWords) -> RenderableType:
     foot = f"gap {pair.rating_gap:.2f}" if pair.rating_gap is not None else "compared, not rated"
     if pair.preferred is not None:
         foot += f"; preferred by {pair.preferred:.0%} of {len(pair.annotators)}"
+    tied = pair.preferred == 0.5 and not pair.rating_gap
+    chosen, rejected = ("tied", "tied") if tied else ("chosen", "rejected")
     marks = f" [{', '.join(item.prompt.marks)}]" if item.prompt.marks else ""
     return Group(
         Panel(
@@ -83,13 +85,13 @@ def rendered(item: PairInWords) -> RenderableType:
         ),
         Panel(
             _shown(item.chosen.text),
-            title=Text(f"chosen: {pair.chosen_policy}"),
+            title=Text(f"{chosen}: {pair.chosen_policy}"),
             title_align="left",
             border_style="green",
         ),
         Panel(
             _shown(item.rejected.text),
-            title=Text(f"rejected: {pair.rejected_policy}"),
+            title=Text(f"{rejected}: {pair.rejected_policy}"),
             title_align="left",
             border_style="red",
         ),

@@ -8,10 +8,11 @@ found and not with all there could be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from prefkit.pairs.aggregate import gap
 from prefkit.pairs.collect import Floats, Ints
@@ -19,23 +20,48 @@ from prefkit.pairs.settings import Strategy
 from prefkit.rubric import DECIMALS
 
 BLOCK = 1 << 20
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs by index: ``chosen`` and ``rejected`` [n] are indices of responses."""
+    """Pairs by index: ``chosen`` and ``rejected`` [n] are indices of responses.
+
+    Of the pairs in ``tied`` [n] neither side is preferred: which is called chosen says nothing.
+    """
 
     chosen: Ints
     rejected: Ints
+    tied: Bools
+
+    @classmethod
+    def preferred(cls, chosen: Ints, rejected: Ints) -> Candidates:
+        """Pairs of which none is a tie."""
+        return cls(chosen, rejected, np.zeros(len(chosen), dtype=bool))
 
     def __len__(self) -> int:
         return len(self.chosen)
 
-    def __getitem__(self, rows: Ints | np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Candidates:
-        return Candidates(self.chosen[rows], self.rejected[rows])
+    def __getitem__(self, rows: Ints | Bools) -> Candidates:
+        return Candidates(self.chosen[rows], self.rejected[rows], self.tied[rows])
+
+    def sorted_by(self, prompt: Ints) -> Candidates:
+        """The pairs in the order of their prompts, given the prompt of each response."""
+        return self[np.lexsort((self.rejected, self.chosen, prompt[self.chosen]))]
 
 
-def select(overall: Floats, prompt: Ints, strategy: Strategy, min_gap: float, top: int = 1) -> Candidates:
+def together(parts: Sequence[Candidates]) -> Candidates:
+    """Pairs one behind the other."""
+    return Candidates(
+        np.concatenate([part.chosen for part in parts] or [np.empty(0, np.int64)]),
+        np.concatenate([part.rejected for part in parts] or [np.empty(0, np.int64)]),
+        np.concatenate([part.tied for part in parts] or [np.empty(0, np.bool_)]),
+    )
+
+
+def select(
+    overall: Floats, prompt: Ints, strategy: Strategy, min_gap: float, top: int = 1, *, ties: bool = False
+) -> Candidates:
     """The pairs that a strategy finds among rated responses.
 
     Args:
@@ -44,6 +70,7 @@ def select(overall: Floats, prompt: Ints, strategy: Strategy, min_gap: float, to
         strategy: ``gap``, ``all``, ``best-worst`` or ``top-k``.
         min_gap: the smallest gap of a pair; 0 means any gap above 0, as equal scores prefer neither.
         top: for ``top-k``, how many of the best.
+        ties: whether two responses of equal scores are a pair too, a tie.
 
     Returns:
         Pairs whose chosen side has the higher score, sorted by prompt. Of equal responses the earlier one is taken for
@@ -56,12 +83,10 @@ def select(overall: Floats, prompt: Ints, strategy: Strategy, min_gap: float, to
         if strategy == "top-k":
             pairs = _between_top_and_rest(rounded, rows, pairs, top)
         gaps = gap(overall[pairs.chosen], overall[pairs.rejected])
-        parts.append(pairs[(gaps > 0) & (gaps >= round(min_gap, DECIMALS))])
-    found = Candidates(
-        np.concatenate([part.chosen for part in parts] or [np.empty(0, np.int64)]),
-        np.concatenate([part.rejected for part in parts] or [np.empty(0, np.int64)]),
-    )
-    return found[np.lexsort((found.rejected, found.chosen, prompt[found.chosen]))]
+        tied = (gaps == 0) & ties
+        keep = ((gaps > 0) & (gaps >= round(min_gap, DECIMALS))) | tied
+        parts.append(Candidates(pairs.chosen[keep], pairs.rejected[keep], tied[keep]))
+    return together(parts).sorted_by(prompt)
 
 
 def _blocks(overall: Floats, prompt: Ints) -> Iterator[Ints]:
@@ -83,12 +108,12 @@ def _every_two(overall: Floats, rows: Ints) -> Candidates:
     left, right = np.triu_indices(rows.shape[1], k=1)
     a, b = rows[:, left].ravel(), rows[:, right].ravel()
     a_better = overall[a] >= overall[b]
-    return Candidates(np.where(a_better, a, b), np.where(a_better, b, a))
+    return Candidates.preferred(np.where(a_better, a, b), np.where(a_better, b, a))
 
 
 def _best_worst(overall: Floats, rows: Ints) -> Candidates:
     at = np.arange(len(rows))
-    return Candidates(rows[at, overall[rows].argmax(axis=1)], rows[at, overall[rows].argmin(axis=1)])
+    return Candidates.preferred(rows[at, overall[rows].argmax(axis=1)], rows[at, overall[rows].argmin(axis=1)])
 
 
 def _between_top_and_rest(overall: Floats, rows: Ints, pairs: Candidates, top: int) -> Candidates:

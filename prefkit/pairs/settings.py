@@ -29,6 +29,9 @@ class PairSettings:
     orders: Literal["both", "any"] = "both"
     """Whether a model's comparison counts only where it was asked in both orders."""
     min_votes: int = 1
+    ties: bool = False
+    """For ``gap``, ``all`` and ``comparisons``: keep two responses of equal overall scores, or of whose comparisons
+    nobody prefers either, as a pair too, preferred by one half."""
     max_chars: int | None = None
     max_tokens: int | None = None
     tokenizer: str | None = None
@@ -65,6 +68,8 @@ class PairReport:
     dropped: Counter[str] = field(default_factory=Counter)
     kept: Counter[str] = field(default_factory=Counter)
     """Pairs in ``pairs.parquet``, by split."""
+    tied: Counter[str] = field(default_factory=Counter)
+    """Those of ``kept`` that are ties, by split; the dataset has none."""
     dataset: Counter[str] = field(default_factory=Counter)
     """Rows of the dataset, by split."""
     manifest: str = ""

@@ -36,9 +36,11 @@ def text_objections(
 ) -> np.ndarray[tuple[int], np.dtype[np.object_]]:
     """For each pair the first reason against it, or None. [n_pairs]"""
     reasons = np.full(len(pairs), None, dtype=object)
-    for row, (chosen, rejected) in enumerate(zip(pairs.chosen.tolist(), pairs.rejected.tolist(), strict=True)):
+    rows = zip(pairs.chosen.tolist(), pairs.rejected.tolist(), pairs.tied.tolist(), strict=True)
+    for row, (chosen, rejected, tied) in enumerate(rows):
         better, worse = responses[chosen], responses[rejected]
-        reasons[row] = objection(better.text, worse.text, near_identical, too_long) or unfit_to_choose(better.marks)
+        marks = better.marks + worse.marks if tied else better.marks
+        reasons[row] = objection(better.text, worse.text, near_identical, too_long) or unfit_to_choose(marks)
         progress(1)
     return reasons
 

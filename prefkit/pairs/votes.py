@@ -16,10 +16,11 @@ import numpy as np
 
 from prefkit.pairs.aggregate import gap
 from prefkit.pairs.collect import Collected, Comparisons, Floats, Ints
-from prefkit.pairs.select import Candidates
+from prefkit.pairs.select import Candidates, together
 from prefkit.records import is_model
 
 ONE_ORDER = "model's comparison in one order only"
+TIED = "tied comparison"
 
 
 @dataclass(frozen=True)
@@ -96,19 +97,20 @@ class Majority:
     """What the votes on each two responses say together."""
 
     pairs: Candidates
+    """Those that more prefer one way than the other, then those of which nobody prefers either side."""
     compared: int
     """How many two responses have a vote."""
     dropped: Counter[str]
 
 
-def majority(votes: Votes, min_votes: int) -> Majority:
-    """Pairs that more annotators prefer one way than the other.
+def majority(votes: Votes, min_votes: int, *, ties: bool = False) -> Majority:
+    """Pairs that more annotators prefer one way than the other; with ``ties``, also those that none prefers.
 
     ``dropped`` counts ties (nobody prefers either side), split votes (as many each way) and too few votes.
     """
     if not len(votes.low):
         nothing = np.empty(0, np.int64)
-        return Majority(Candidates(nothing, nothing), 0, Counter())
+        return Majority(Candidates.preferred(nothing, nothing), 0, Counter())
     order = np.lexsort((votes.high, votes.low))
     low, high, share = votes.low[order], votes.high[order], votes.for_low[order]
     starts = np.flatnonzero((np.diff(low, prepend=-1) != 0) | (np.diff(high, prepend=-1) != 0))
@@ -120,10 +122,12 @@ def majority(votes: Votes, min_votes: int) -> Majority:
     split = ~few & ~tied & (n_low == n_high)
     keep = ~few & (n_low != n_high)
     at, low_wins = starts[keep], n_low[keep] > n_high[keep]
-    dropped = Counter(
-        {"too few votes": int(few.sum()), "tied comparison": int(tied.sum()), "split vote": int(split.sum())}
-    )
-    pairs = Candidates(np.where(low_wins, low[at], high[at]), np.where(low_wins, high[at], low[at]))
+    dropped = Counter({"too few votes": int(few.sum()), TIED: int(tied.sum()), "split vote": int(split.sum())})
+    pairs = Candidates.preferred(np.where(low_wins, low[at], high[at]), np.where(low_wins, high[at], low[at]))
+    if ties:
+        del dropped[TIED]
+        at = starts[tied]
+        pairs = together([pairs, Candidates(low[at], high[at], np.ones(len(at), dtype=bool))])
     return Majority(pairs, len(starts), +dropped)
 
 
@@ -141,6 +145,10 @@ class Support:
 
     def __getitem__(self, rows: Ints) -> Support:
         return Support(self.overall[rows], self.by_principle[rows], [self.voters[row] for row in rows.tolist()])
+
+    def with_ties(self, tied: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Support:
+        """The same, with one half for each of the pairs that are ties."""
+        return Support(np.where(tied, 0.5, self.overall), self.by_principle, self.voters)
 
 
 def support(

@@ -1,4 +1,4 @@
-"""Figures with intervals, from a bootstrap over prompts.
+"""Figures with intervals, from a bootstrap over prompts: what agreement and the evaluation of reward models share.
 
 Reads   sums: what each prompt adds to a figure
 Gives   the figure, a 95% interval, and how many prompts it rests on
@@ -22,11 +22,10 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.agreement.coefficients import Floats
-
 MAX_CLUSTERS = 4096
 TAIL = 0.025
 _CHUNK = 250  # resamples at once
+Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Name = TypeVar("Name", bound=Hashable)
 
@@ -67,9 +66,9 @@ def per_cluster(values: npt.ArrayLike, cluster: Ints, size: int) -> Floats:
     return np.bincount(cluster, np.asarray(values, dtype=np.float64), size).astype(np.float64)
 
 
-def ratio(numerator: Floats, denominator: Floats, count: int) -> Sums:
-    """The sums of a share: two columns [clusters]."""
-    return Sums(np.column_stack([numerator, denominator]), _quotient, count, share=True)
+def ratio(numerator: Floats, denominator: Floats, count: int, *, share: bool = True) -> Sums:
+    """The sums of a share, or of a mean of any values: two columns [clusters]."""
+    return Sums(np.column_stack([numerator, denominator]), _quotient, count, share)
 
 
 def _quotient(totals: Floats) -> Floats:

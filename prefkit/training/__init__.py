@@ -1,0 +1,1 @@
+"""Preference pairs to reward models: training, frozen baselines, scoring, evaluation."""

@@ -1,0 +1,109 @@
+"""``prefkit train-rm --frozen``: a head on what a base model makes of the texts, and no weight of the base changed.
+
+Reads   the pairs of a run or a file, a base model
+Writes  reward-models/NAME/   the head (``frozen``), README.md, and training.json, written last
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from prefkit import __version__
+from prefkit.durable import replacing
+from prefkit.training.begun import DONE, claimed, identity
+from prefkit.training.examples import read_groups
+from prefkit.training.held_out import beside_baselines
+from prefkit.training.reward_info import Pooling
+from prefkit.training.trained_report import Trained, versions
+from prefkit.training.training_pairs import TrainingData, held_out_groups, rubric_of, without_policies
+
+Opened = Callable[[str, int | None, str], Callable[[int], None]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenSettings:
+    """The choices of ``--frozen``.
+
+    Args:
+        base: a folder, a Hub id, or ``smollm2``; sentence encoders too.
+        layer: whose hidden states are read; None to choose one by cross-validation inside the training pairs.
+        pooling: the mean over the response, its last token, or both.
+        max_tokens: of a prompt with a response.
+        seed: of the folds.
+    """
+
+    base: str
+    layer: int | None = None
+    pooling: Pooling = "mean"
+    max_tokens: int = 2048
+    seed: int = 0
+
+
+def train_frozen_reward_model(
+    data: TrainingData,
+    settings: FrozenSettings,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    opened: Opened = lambda title, total, unit: lambda done: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Trained:
+    """Fit a head on a frozen model's features; the arguments are those of ``train_reward_model``.
+
+    Raises:
+        PrefkitError: there is nothing to learn from, the base cannot be read, or the folder holds something else.
+    """
+    from prefkit.training.card import Card
+    from prefkit.training.frozen import train_frozen
+
+    with claimed(folder, overwrite):
+        since = time.monotonic()
+        read = read_groups(data.source, data.split, plain=data.plain, soft=data.soft, weights=data.weights)
+        train = list(without_policies(read, data.without))
+        held_out = list(held_out_groups(data, "test"))
+        counts = {
+            "training pairs": sum(len(group.pairs) for group in train),
+            "training prompts": len(train),
+            "training responses": sum(len(group.texts) for group in train),
+            "held-out pairs": sum(len(group.pairs) for group in held_out),
+        }
+        say(f"{counts['training pairs']:,} pairs of {len(train):,} prompts, {counts['training responses']:,} responses")
+        report = train_frozen(
+            train, folder, **asdict(settings), plain=data.plain,
+            done=opened("reading", counts["training responses"], "responses"),
+        )  # fmt: skip
+        model, rows, notes = report.model, list[dict[str, str]](), list[str]()
+        say(f"layer {model.info.layer} of {settings.base}, {settings.pooling} of the response")
+        counts |= report.tally
+        for reason, count in report.tally.items():
+            say(f"  {count:,} {reason}")
+        if held_out:
+            rewards = np.concatenate(list(model.rewards(held_out)))
+            rows, notes = beside_baselines(
+                train, held_out, rewards, name=folder.name, temperature=model.info.temperature,
+                temperature_from="cross-validation", source=str(data.held_out or data.source), say=say,
+            )  # fmt: skip
+        card = Card(title=folder.name, base=settings.base, rubric=rubric_of(data.source), data=counts, figures=rows,
+                    notes=notes)  # fmt: skip
+        model.save(folder, card)
+        seconds = time.monotonic() - since
+        done = {
+            "prefkit": __version__,
+            "settings": {"frozen": True, **asdict(settings)},
+            "base": identity(settings.base),
+            "data": {"source": str(data.source), **counts},
+            "policies": sorted({policy for group in train for policy in group.policies}),
+            "versions": versions(),
+            "seconds": round(seconds, 1),
+            "held_out": rows,
+            "notes": notes,
+        }
+        with replacing(folder / DONE) as file:
+            file.write(json.dumps(done, indent=1).encode() + b"\n")
+    return Trained(folder=folder, counts=counts, rows=rows, notes=notes, seconds=seconds)

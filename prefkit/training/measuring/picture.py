@@ -1,0 +1,284 @@
+"""Pictures of a report, as SVG files that need nothing else.
+
+Reads   a Report, points of a learning curve
+Gives   SVG
+
+A report's picture has three parts: the accuracy of each scorer, beside that with the policies matched and left out; the
+reliability of each model; the accuracy by rating gap. A learning curve is a picture of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from prefkit.resampling import Figure
+from prefkit.training.measuring.calibrating import Bin
+from prefkit.training.measuring.learning_curve import Point
+from prefkit.training.measuring.report import Measured, Report
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00")
+"""Okabe and Ito's, told apart with any colour vision; shapes differ too."""
+EDGE, LABELS, WIDE, PANEL, ROW = 24, 190, 420, 300, 17
+GREY = "#666"
+_ACCURACY = {
+    "accuracy": "held-out pairs",
+    "policy_matched": "policies matched: each of two chosen as often",
+    "left_out": "policies left out of training",
+}
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """A scale from ``low`` at ``start`` to ``high`` at ``end``, in pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        place = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
+        return self.start + (self.end - self.start) * place
+
+
+def picture(report: Report) -> str:
+    """The SVG of a report."""
+    shown = [one for one in report.scorers if "accuracy" in one.figures]
+    parts, top = _accuracies(shown, 64.0)
+    models = [one for one in shown if one.kind != "baseline"][: len(COLOURS)]
+    middle = top + 20
+    parts += [*_reliability(models, EDGE + 40, middle)]
+    if any("gap" in one.by for one in models):
+        parts += _by_gap(models, EDGE + 40 + PANEL + 90, middle)
+    bottom = middle + 24 + PANEL + 44
+    parts += _legend([one.name for one in models], bottom)
+    what = f"{report.counts['pairs']:,} pairs of {report.counts['prompts']:,} prompts"
+    where = ", ".join(one for one in (report.source, report.split, what) if one)
+    return _whole(
+        "Reward models on held-out pairs", where, parts, 2 * EDGE + 2 * PANEL + 130, bottom + 18 * len(models)
+    )
+
+
+def curve_picture(curves: dict[str, Sequence[Point]], figure: str = "accuracy") -> str:
+    """The SVG of learning curves, by the name of the scorer: mean and interval over the number of pairs."""
+    points = [point for curve in curves.values() for point in curve]
+    low, high = _around([point.figures[figure] for point in points if figure in point.figures])
+    pairs = [point.pairs for point in points]
+    x0, top = EDGE + 40, 84.0
+    width = 1.6 * PANEL
+    across = _Scale(math.log(min(pairs)) - 0.1, math.log(max(pairs)) + 0.1, x0, x0 + width)
+    up = _Scale(low, high, top + PANEL, top)
+    parts = _up(up, x0, x0 + width)
+    for tick in sorted(set(pairs)):
+        at = across(math.log(tick))
+        parts += [
+            _line(at, top, at, top + PANEL, "#eee"),
+            _text(at, top + PANEL + 15, f"{tick:,}", "middle", fill=GREY),
+        ]
+    parts.append(_text(x0 + width / 2, top + PANEL + 34, "training pairs (logarithmic)", "middle"))
+    for which, (name, curve) in enumerate(list(curves.items())[: len(COLOURS)]):
+        means = []
+        for size in sorted({point.pairs for point in curve}):
+            here = [point.figures[figure] for point in curve if point.pairs == size and figure in point.figures]
+            for one in here:
+                parts += _upright(one, across(math.log(size)) + 5 * which, up, which, f"{name}, {size:,} pairs")
+            values = [one.value for one in here if one.value is not None]
+            if values:
+                means.append((across(math.log(size)) + 5 * which, up(sum(values) / len(values))))
+        parts.append(_path(means, COLOURS[which]))
+    bottom = top + PANEL + 58
+    parts += _legend(list(curves)[: len(COLOURS)], bottom)
+    words = "Held-out accuracy; lines are means, whiskers 95% intervals over held-out prompts."
+    return _whole("Learning curve", words, parts, 2 * EDGE + 60 + width, bottom + 18 * len(curves))
+
+
+def _accuracies(scorers: Sequence[Measured], top: float) -> tuple[list[str], float]:
+    """Rows of dots, one for each scorer; where what follows may begin."""
+    kinds = [name for name in _ACCURACY if any(name in one.figures for one in scorers)]
+    parts = []
+    for which, name in enumerate(kinds):
+        parts += [_shape(which, EDGE + 6, top + 12 - 4, True), _text(EDGE + 18, top + 12, _ACCURACY[name])]
+        top += ROW
+    top += 24
+    found = [one.figures[name] for one in scorers for name in kinds if name in one.figures]
+    low, _ = _around(found)
+    scale = _Scale(min(0.5, low), 1.0, EDGE + LABELS, EDGE + LABELS + WIDE)
+    step = len(kinds) * ROW + 10
+    height = step * len(scorers)
+    for place, one in enumerate(scorers):
+        y = top + place * step
+        if place % 2 == 0:
+            parts.append(_box(EDGE, y, LABELS + WIDE + 60, step, "#f5f5f2"))
+        parts.append(_text(EDGE + LABELS - 12, y + step / 2 + 4, _short(one.name, 28), "end"))
+    for tick in _ticks(scale.low, scale.high):
+        parts += [_line(scale(tick), top, scale(tick), top + height, "#ddd")]
+        parts += [_text(scale(tick), top + height + 15, f"{tick:.0%}", "middle", fill=GREY)]
+    if scale.low < 0.5:
+        parts.append(_line(scale(0.5), top, scale(0.5), top + height, "#999", dashed=True))
+    for place, one in enumerate(scorers):
+        for which, name in enumerate(kinds):
+            y = top + place * step + 5 + ROW * (which + 0.5)
+            parts += _across(one.figures.get(name), scale, y, which, f"{one.name}, {_ACCURACY[name]}")
+    parts.append(_text(EDGE + LABELS + WIDE / 2, top + height + 32, "preferred side has the higher reward", "middle"))
+    return parts, top + height + 50
+
+
+def _reliability(models: Sequence[Measured], x: float, top: float) -> list[str]:
+    parts = [_text(x, top, "Does its confidence hold?", weight="600")]
+    across, up = _Scale(0.5, 1.0, x, x + PANEL), _Scale(0.0, 1.0, top + 16 + PANEL, top + 16)
+    parts += _up(up, x, x + PANEL, (0.0, 0.25, 0.5, 0.75, 1.0))
+    for tick in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+        at = across(tick)
+        parts += [_line(at, up.end, at, up.start, "#eee"), _text(at, up.start + 15, f"{tick:.0%}", "middle", fill=GREY)]
+    parts.append(_line(across(0.5), up(0.5), across(1.0), up(1.0), "#999", dashed=True))
+    for which, one in enumerate(models):
+        parts.append(_path([(across(b.confidence), up(b.right)) for b in one.reliability], COLOURS[which]))
+        for b in one.reliability:
+            words = f"{one.name}, confidence {b.start:.0%} to {b.end:.0%}"
+            parts += _upright(_of_bin(b), across(b.confidence), up, which, words)
+    parts.append(
+        _text(x + PANEL / 2, up.start + 32, "confidence in the side put first, and how often it is right", "middle")
+    )
+    return parts
+
+
+def _by_gap(models: Sequence[Measured], x: float, top: float) -> list[str]:
+    parts = [_text(x, top, "By how far the ratings are apart", weight="600")]
+    names = list(dict.fromkeys(row.name for one in models for row in one.by.get("gap", [])))
+    found = [row.accuracy for one in models for row in one.by.get("gap", [])]
+    up = _Scale(min(0.5, _around(found)[0]), 1.0, top + 16 + PANEL, top + 16)
+    parts += _up(up, x, x + PANEL)
+    for place, name in enumerate(names):
+        at = x + PANEL * (place + 0.5) / len(names)
+        parts.append(_text(at, up.start + 15, name, "middle", fill=GREY, size=11))
+        for which, one in enumerate(models):
+            figure = next((row.accuracy for row in one.by.get("gap", []) if row.name == name), None)
+            aside = (which - (len(models) - 1) / 2) * 11
+            if figure is not None:
+                parts += _upright(figure, at + aside, up, which, f"{one.name}, gap {name}")
+    parts.append(_text(x + PANEL / 2, up.start + 32, "rating gap of the pair, and accuracy", "middle"))
+    return parts
+
+
+def _of_bin(one: Bin) -> Figure:
+    return Figure(one.right, one.low, one.high, one.n, one.n)
+
+
+def _around(figures: Sequence[Figure]) -> tuple[float, float]:
+    """From a tenth below the lowest to a tenth above the highest, between 0 and 1."""
+    low = min((one.low if one.low is not None else one.value or 0.0 for one in figures), default=0.5)
+    high = max((one.high if one.high is not None else one.value or 1.0 for one in figures), default=1.0)
+    return max(0.0, math.floor(low * 10) / 10), min(1.0, math.ceil(high * 10) / 10)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    return [place / 10 for place in range(math.ceil(low * 10 - 1e-9), math.floor(high * 10 + 1e-9) + 1)]
+
+
+def _up(scale: _Scale, x: float, to_x: float, ticks: Sequence[float] = ()) -> list[str]:
+    """The lines and words of an upright scale."""
+    parts = []
+    for tick in ticks or _ticks(scale.low, scale.high):
+        parts.append(_line(x, scale(tick), to_x, scale(tick), "#ddd"))
+        parts.append(_text(x - 6, scale(tick) + 4, f"{tick:.0%}", "end", fill=GREY))
+    return parts
+
+
+def _across(figure: Figure | None, scale: _Scale, y: float, which: int, said: str) -> list[str]:
+    return _dot(figure, scale, which, said, lambda at: (at, y), lambda at: (at, y - 3, at, y + 3))
+
+
+def _upright(figure: Figure, x: float, scale: _Scale, which: int, said: str) -> list[str]:
+    return _dot(figure, scale, which, said, lambda at: (x, at), lambda at: (x - 3, at, x + 3, at))
+
+
+def _dot(
+    figure: Figure | None,
+    scale: _Scale,
+    which: int,
+    said: str,
+    point: Callable[[float], tuple[float, float]],
+    end: Callable[[float], tuple[float, float, float, float]],
+) -> list[str]:
+    """A value with its interval, and words for whoever points at it."""
+    if figure is None or figure.value is None:
+        return []
+    parts, words = [], f"{said}: {figure.value:.1%}"
+    if figure.low is not None and figure.high is not None:
+        words += f" [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+        low, high = scale(figure.low), scale(figure.high)
+        parts.append(_line(*point(low), *point(high), COLOURS[which], width=1.4))
+        parts += [_line(*end(at), COLOURS[which], width=1.4) for at in (low, high)]
+    parts.append(_shape(which, *point(scale(figure.value)), figure.low is not None))
+    return [f"<g><title>{escape(words)}, n = {figure.n:,}</title>", *parts, "</g>"]
+
+
+def _legend(names: Sequence[str], top: float) -> list[str]:
+    parts = []
+    for which, name in enumerate(names):
+        parts += [_shape(which, EDGE + 46, top + ROW * which - 4, True), _text(EDGE + 58, top + ROW * which, name)]
+    return parts
+
+
+def _whole(title: str, words: str, parts: Sequence[str], width: float, height: float) -> str:
+    size = f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
+    font = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"'
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" {font}>',
+            f"<title>{escape(title)}</title>",
+            "<desc>Dots are values, lines 95% intervals over prompts.</desc>",
+            '<rect width="100%" height="100%" fill="#fff"/>',
+            _text(EDGE, 24, title, size=15, weight="600"),
+            _text(EDGE, 42, words, fill=GREY),
+            *parts,
+            "</svg>",
+            "",
+        ]
+    )
+
+
+def _shape(which: int, x: float, y: float, filled: bool) -> str:
+    """A series' mark; hollow where a value has no interval."""
+    paint = f'fill="{COLOURS[which] if filled else "#fff"}" stroke="{COLOURS[which]}" stroke-width="1.4"'
+    if which == 0:
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {paint}/>'
+    corners = {
+        1: ((-3.8, -3.8), (3.8, -3.8), (3.8, 3.8), (-3.8, 3.8)),
+        2: ((0, -5.2), (5.2, 0), (0, 5.2), (-5.2, 0)),
+        3: ((0, -5), (5, 4), (-5, 4)),
+        4: ((0, 5), (5, -4), (-5, -4)),
+    }[which]
+    return f'<polygon points="{" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)}" {paint}/>'
+
+
+def _path(points: Sequence[tuple[float, float]], colour: str) -> str:
+    words = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{words}" fill="none" stroke="{colour}" stroke-width="1.2" opacity="0.6"/>'
+
+
+def _box(x: float, y: float, width: float, height: float, colour: str) -> str:
+    return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{colour}"/>'
+
+
+def _line(x: float, y: float, to_x: float, to_y: float, colour: str, width: float = 1, dashed: bool = False) -> str:
+    dash = ' stroke-dasharray="3 3"' if dashed else ""
+    return (
+        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{colour}" '
+        f'stroke-width="{width:g}"{dash}/>'
+    )
+
+
+def _text(
+    x: float, y: float, words: str, anchor: str = "start", *, size: int = 12, weight: str = "", fill: str = ""
+) -> str:
+    more = f' font-weight="{weight}"' if weight else ""
+    more += f' fill="{fill}"' if fill else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{more}>{escape(words)}</text>'
+
+
+def _short(words: str, most: int) -> str:
+    return words if len(words) <= most else words[: most - 1] + "…"
