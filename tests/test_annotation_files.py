@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -401,7 +402,7 @@ def chosen(name: str, *values: str) -> dict[str, Any]:
 
 def clicked(side: str) -> dict[str, Any]:
     """The same of a Pairwise tag."""
-    return {"id": "x", "from_name": "overall", "to_name": "left,right", "type": "pairwise", "value": {"selected": side}}
+    return {"id": "x", "from_name": "overall", "to_name": "overall", "type": "pairwise", "value": {"selected": side}}
 
 
 def written(*texts: str) -> dict[str, Any]:
@@ -521,6 +522,16 @@ def test_a_task_of_another_run_or_form_is_listed(
     assert "not brought in: 1 another form than its item's" in out
 
 
+def test_an_annotation_that_another_account_changed_is_counted(
+    run: Run, tasks: list[dict[str, Any]], tmp_path: Path, annotate: Call
+) -> None:
+    tasks[0]["annotations"] = [annotation(7, clicked("left"), updated_by=8)]
+    tasks[1]["annotations"] = [annotation({"id": 7}, clicked("left"), updated_by=7)]
+    out = pulled(run, tmp_path, annotate, tasks)
+    assert "changed by another account since, kept as the first one's: 1" in out
+    assert {one.annotator for one in judged(run)} == {pseudonym(run, "label-studio:7")}
+
+
 def test_tags_that_a_team_added_are_passed_over_and_counted(
     run: Run, tasks: list[dict[str, Any]], tmp_path: Path, annotate: Call
 ) -> None:
@@ -552,6 +563,36 @@ def test_scores_are_stars_where_the_scale_is_plain_and_choices_where_its_steps_h
     pulled(run, tmp_path, annotate, [task])
     [one] = judged(run)
     assert one.scores == {"warm": 4, "risk": 1}
+
+
+def test_a_rubrics_words_name_no_field_of_a_task_and_descriptions_and_long_labels_keep_their_lines(
+    tmp_path: Path, annotate: Call
+) -> None:
+    """Label Studio shows `undefined` for $5, which no task has, and the client's words for $client."""
+    principles = (
+        Principle(id="warm", title="Worth $5", statement="Not $client.", anchors={1: "Cold.", 5: "Warm."}),
+        Principle(id="risk", title="Risk", statement="Safe.", scale=Scale(min=0, max=1, levels=("no $1", "yes"))),
+        Principle(id="slow", title="Slow", statement="Slow.", scale=Scale(min=0, max=1, levels=("no", "yes, " * 5))),
+    )
+    rubric = Rubric(id="made", version=1, title="Made", unit="response", principles=principles, aggregate="normalised")
+    shown = {
+        "rate": item("p1/A", None, deck="rate", rubric=rubric),
+        "compare": item("p1/A", "p1/B", rubric=rubric),
+    }
+    views = {}
+    for mode, one in shown.items():
+        run = asked_run(tmp_path / mode, one, rubric=rubric)
+        annotate("export", run.path, "--to", "label-studio", tmp_path / f"{mode}.json")
+        views[mode] = ElementTree.parse(tmp_path / f"{mode}.json.xml").getroot()
+        words = [tag.get("value", "") for tag in views[mode].iter() if tag.tag in ("Header", "Choice")]
+        assert [text for text in words if re.search(r"\$\w", text)] == []
+        assert "Worth $\N{WORD JOINER}5" in words
+    described = next(tag for tag in views["compare"].iter("Header") if "Cold" in tag.get("value", ""))
+    assert described.get("value") == "Not $\N{WORD JOINER}client.\n1: Cold.\n5: Warm."
+    assert "font-weight: normal" in described.get("style", "")
+    inline = {tag.get("name"): tag.get("showInline") for tag in views["rate"].iter("Choices")}
+    assert (inline["principle-risk"], inline["principle-slow"]) == ("true", "false")
+    assert all(tag.get("editable") == "true" for tag in views["rate"].iter("TextArea"))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ task's data, where Label Studio shows them as they are; the configuration holds 
 
 Label Studio knows an account by a number: with it goes the annotator's pseudonym. ``lead_time`` is how long the
 annotation was open, in seconds. Drafts that nobody submitted are counted and left out: they name their account
-in another way.
+in another way. In its community edition anybody can open and change anybody's annotation, which stays under the
+first one's account: such are counted.
 """
 
 from __future__ import annotations
@@ -32,8 +33,14 @@ from prefkit.durable import replacing
 TIE = "tie"
 """The name of the tag for a tie."""
 MOST_STARS = 10
+LONGEST_INLINE = 20
+"""Characters of a label; where one is longer, labels stand below each other."""
+
+_SMALL = "font-size: 14px; font-weight: normal; white-space: pre-line; margin: 0 0 4px 0"
+"""A description's style; by its size alone, a Header would be as large as the title above it."""
 
 _SIDES = {"left": "A", "right": "B"}
+_NUMBERED = "label-studio:"
 
 
 class _Odd(Exception):
@@ -68,7 +75,8 @@ def write_configuration(path: Path, form: Form) -> None:
     _add(view, "Text", name="client", value="$client", valueType="text")
     if form.mode == "compare":
         question = next(one for one in form.questions if one.name == "overall")
-        _add(view, "Header", value=f"{question.title} Click on it, or tick that they are about equal.")
+        how = "Click on it, or tick that they are about equal; a second click takes either back."
+        _add(view, "Header", value=f"{question.title} {how}")
         _add(view, "Pairwise", name=question.name, toName="left,right")
         sides = _add(view, "View", style="display: grid; grid-template-columns: 1fr 1fr; column-gap: 1em;")
         for letter, name in (("A", "left"), ("B", "right")):
@@ -94,19 +102,26 @@ def _add(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementTre
 
 def _ask(view: ElementTree.Element, question: Question) -> None:
     """The tags of one question."""
-    _add(view, "Header", value=question.title, size="5")
+    _add(view, "Header", value=_literal(question.title), size="5")
     if question.description:
-        _add(view, "Header", value=" ".join(question.description.split()), size="6")
+        lines = "\n".join(" ".join(line.split()) for line in question.description.splitlines())
+        _add(view, "Header", value=_literal(lines), size="5", style=_SMALL)
     must = {"required": "true"} if question.required else {}
     if question.kind == "words":
-        _add(view, "TextArea", name=question.name, toName="left", rows="2", maxSubmissions="1", **must)
+        _add(view, "TextArea", name=question.name, toName="left", rows="2", maxSubmissions="1", editable="true", **must)
     elif stars := _stars(question):
         _add(view, "Rating", name=question.name, toName="left", maxRating=str(stars), **must)
     else:
         many = "multiple" if question.kind == "several" else "single"
-        choices = _add(view, "Choices", name=question.name, toName="left", choice=many, showInline="true", **must)
+        inline = "true" if all(len(words) <= LONGEST_INLINE for _, words in question.labels) else "false"
+        choices = _add(view, "Choices", name=question.name, toName="left", choice=many, showInline=inline, **must)
         for value, words in question.labels:
-            _add(choices, "Choice", value=words, alias=value)
+            _add(choices, "Choice", value=_literal(words), alias=value)
+
+
+def _literal(words: str) -> str:
+    """Words of a rubric as Label Studio shows them unchanged: it takes $word for a field of the task, and $5 too."""
+    return words.replace("$", "$\N{WORD JOINER}")
 
 
 def _stars(question: Question) -> int:
@@ -133,7 +148,8 @@ def export_answers(
     Args:
         rows: its tasks.
         forms: item id -> form.
-        notes: is told of tasks without an annotation, of drafts, and of tags that are not ours.
+        notes: is told of tasks without an annotation, of drafts, of annotations that somebody else changed, and of
+            tags that are not ours.
     """
     for row in rows:
         task = f"task {row.values.get('id', row.number)}"
@@ -164,6 +180,10 @@ def _answer(
     account = _account(annotation.get("completed_by"))
     if account is None:
         return Refused(where, "no annotator", "an annotation without `completed_by`")
+    changed_by = annotation.get("updated_by")
+    notes["changed by another account since, kept as the first one's"] += (
+        isinstance(changed_by, int) and account.startswith(_NUMBERED) and account != f"{_NUMBERED}{changed_by}"
+    )
     try:
         values = _values(annotation["result"], form, notes)
     except _Odd as odd:
@@ -188,7 +208,7 @@ def _account(by: object) -> str | None:
     if isinstance(by, dict):
         by = by.get("id") if by.get("id") is not None else by.get("email")
     if isinstance(by, int) and not isinstance(by, bool):
-        return f"label-studio:{by}"
+        return f"{_NUMBERED}{by}"
     return by.strip() or None if isinstance(by, str) else None
 
 
