@@ -23,6 +23,12 @@ def test_the_docstring_draws_every_module_and_no_other():
     assert drawn == there
 
 
+def test_training_is_drawn_in_its_own_docstring():
+    folder = ROOT / "training"
+    drawn = re.findall(r"\w+\.py", (folder / "__init__.py").read_text())
+    assert sorted(drawn) == sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
+
+
 def imported_by(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     found = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
