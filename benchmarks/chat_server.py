@@ -475,10 +475,12 @@ class Batches:
                 self._finish(batch, "cancelled", min((self.cancelled[key] - self.made[key]) / whole, 1.0))
         elif age >= 1 and self.settings.batch_undone is not None:
             self._finish(batch, "expired", 1 - self.settings.batch_undone)
-        elif age >= 1:
-            self._finish(batch, "completed", 1.0)
-        elif age >= 0.1:
-            self._enter(batch, "in_progress" if age < 0.9 else "finalizing")
+        else:
+            for status, begins in (("in_progress", 0.1), ("finalizing", 0.9)):  # also where nobody looked at the time
+                if age >= begins:
+                    self._enter(batch, status)
+            if age >= 1:
+                self._finish(batch, "completed", 1.0)
         return batch
 
     def _enter(self, batch: dict[str, Any], status: str) -> None:

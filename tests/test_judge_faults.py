@@ -194,7 +194,7 @@ def test_a_server_that_only_says_429_ends_the_command_with_exit_code_1_and_no_ro
     server.fail(shares={"429": 1})
     start = time.monotonic()
     done = judge(run, server, "--patience", 1.5, "--max-retries", 50)
-    assert done.code == 1 and time.monotonic() - start < 40
+    assert done.code == 1 and time.monotonic() - start < 12
     assert judgements(run) == [] and f"{ITEMS} of {ITEMS} have no answer" in done.words and "429" in done.words
 
 
