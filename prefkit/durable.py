@@ -57,6 +57,20 @@ def explained_disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def make_folders(path: Path) -> None:
+    """Make a folder and those above it; one that is there is left as it is.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    with explained_disk_errors(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:  # below /proc, or on a drive that is not there
+            remedy = "Choose another folder."
+            raise RunError(path, "a place where no folder can be made", "a folder that can be made", remedy) from None
+
+
 def put_in_place(part: Path, path: Path) -> None:
     """Let a finished ``.part`` take the place of ``path``."""
     if part.is_dir() and path.exists():

@@ -37,6 +37,7 @@ from prefkit.durable import (
     append_lines,
     clear_parts,
     explained_disk_errors,
+    make_folders,
     mend_last_line,
     put_in_place,
     read_lines,
@@ -100,7 +101,7 @@ class Run:
                 raise RunError(folder, "a file", "an empty folder or a new name", "Choose another name.")
             if folder.exists() and any(not file.name.endswith(PART) for file in folder.iterdir()):
                 raise RunError(folder, "other files", "an empty folder or a new name", "Choose another name.")
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
         with replacing(folder / "run.json") as file:
             file.write(_encoded(RunInfo(rubric=rubric.hash, rubrics={rubric.hash: rubric})))
         return cls(folder)

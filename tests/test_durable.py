@@ -19,6 +19,7 @@ from prefkit.durable import (
     clear_parts,
     explained_disk_errors,
     file_digest,
+    make_folders,
     mend_last_line,
     read_lines,
     replacing,
@@ -280,6 +281,12 @@ def test_mending_a_whole_file_does_not_touch_it(tmp_path):
 def test_what_the_system_says_of_a_disk_becomes_a_message(tmp_path, number, found):
     with pytest.raises(RunError, match=found), explained_disk_errors(tmp_path):
         raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a system without /proc")
+def test_a_place_where_no_folder_can_be_made_becomes_a_message():
+    with pytest.raises(RunError, match="a place where no folder can be made"):
+        make_folders(Path("/proc/none/run"))
 
 
 def test_another_error_of_the_system_is_not_hidden(tmp_path):

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prefkit.durable import explained_disk_errors, replacing_folder
+from prefkit.durable import make_folders, replacing_folder
 from prefkit.errors import PrefkitError
 from prefkit.models.embedded import smollm2
 from prefkit.models.entries import SMOLLM2
@@ -100,8 +100,7 @@ def _converted_smollm2() -> Path:
         return folder
     weights = smollm2()
     print(f"{SMOLLM2}: writing its weights in 32 bits to {folder}, once (538 MB)", file=sys.stderr)
-    with explained_disk_errors(folder.parent):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(folder.parent)
     with replacing_folder(folder) as part:
         convert_gguf(weights, part)
     return folder

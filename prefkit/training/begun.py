@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from prefkit.durable import explained_disk_errors, remove, replacing
+from prefkit.durable import explained_disk_errors, make_folders, remove, replacing
 from prefkit.errors import RunError
 from prefkit.training.settings import TrainingSettings, decisive
 
@@ -36,7 +36,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     with explained_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         lock = FileLock(folder / ".lock")
         try:
             lock.acquire(timeout=0)

@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.durable import clear_parts, explained_disk_errors, file_digest, replacing
+from prefkit.durable import clear_parts, file_digest, make_folders, replacing
 from prefkit.errors import PrefkitError
 from prefkit.training.bases import base_model, cache_folder
 from prefkit.training.groups import Group
@@ -281,8 +281,7 @@ def read_features(
         PrefkitError: the cache cannot be written.
     """
     folder = cache / reader.digest
-    with explained_disk_errors(cache):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folders(folder)
     clear_parts(folder)
     kept = _kept(folder, set(reader.layers))
     rows: dict[bytes, int] = {}

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from prefkit.durable import explained_disk_errors, replacing
+from prefkit.durable import explained_disk_errors, make_folders, replacing
 from prefkit.errors import PrefkitError
 from prefkit.training.baselines import Maker
 from prefkit.training.bases import base_model
@@ -290,7 +290,7 @@ class FrozenRewardModel:
         from safetensors.numpy import save
 
         with explained_disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folders(folder)
             (folder / NAME).unlink(missing_ok=True)
         with replacing(folder / HEAD) as file:
             said = {"reader": self.reader.digest, "shrinkage": repr(self.shrinkage)}

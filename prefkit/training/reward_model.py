@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.durable import explained_disk_errors, replacing
+from prefkit.durable import explained_disk_errors, make_folders, replacing
 from prefkit.errors import PrefkitError
 from prefkit.records import Message
 from prefkit.training.card import Card, model_card
@@ -111,7 +111,7 @@ def save_reward_model(
     choose_pad_token(tokenizer, model.config)
     _tell_others(model.config, info)
     with explained_disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folders(folder)
         (folder / NAME).unlink(missing_ok=True)
         options = {} if state_dict is None else {"state_dict": dict(state_dict)}
         model.save_pretrained(folder, **options)
