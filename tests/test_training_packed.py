@@ -372,6 +372,7 @@ def test_rows_are_filled_up_to_the_budget_and_the_same_each_time() -> None:
     sizes = [20, 30, 90, 10, 50, 30]
     assert plan_rows(sizes, 60) == [[2], [3, 4], [1, 5], [0]]
     assert plan_rows([], 60) == []
+    assert plan_rows([50, 60, 30, 40, 20], 100) == [[1, 3], [0, 2, 4]]
 
 
 def test_a_groups_size_counts_its_prompt_once() -> None:

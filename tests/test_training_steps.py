@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefkit.training.steps import RowPlan, Steps, first_fit, in_order, spread
+from prefkit.training.steps import RowPlan, Steps, in_order, spread
 
 GROUPS = st.lists(st.tuples(st.integers(1, 300), st.integers(1, 12)), min_size=1, max_size=40)
 
@@ -66,11 +66,6 @@ def test_a_row_is_halved_before_a_process_goes_without():
 
 def test_one_group_for_two_processes_leaves_a_filler_without_weight():
     assert spread([[0]], np.array([50]), 2) == [[RowPlan((0,))], [RowPlan((0,), filler=True)]]
-
-
-def test_first_fit_by_hand():
-    """Largest first into 100: 60 + 40, then 50 + 30 + 20."""
-    assert first_fit(np.array([50, 60, 30, 40, 20]), 100) == [[1, 3], [0, 2, 4]]
 
 
 def test_a_step_is_the_same_whether_or_not_the_ones_before_it_were_made():

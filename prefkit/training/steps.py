@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from prefkit.training.packing import plan_rows
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -82,7 +84,9 @@ class Steps:
     def rows(self, epoch: int, step: int) -> list[RowPlan]:
         """The rows of this process in a step, largest first."""
         members = self.groups(epoch, step)
-        rows = [[int(members[place]) for place in row] for row in first_fit(self.tokens[members], self.row_tokens)]
+        rows = [
+            [int(members[place]) for place in row] for row in plan_rows(self.tokens[members].tolist(), self.row_tokens)
+        ]
         return spread(rows, self.tokens, self.processes)[self.process]
 
     def epoch(self, epoch: int) -> Iterator[list[RowPlan]]:
@@ -93,7 +97,7 @@ class Steps:
 def in_order(tokens: Sequence[int] | Ints, row_tokens: int, process: int = 0, processes: int = 1) -> list[RowPlan]:
     """The rows of a process for reading every group once, as in an evaluation."""
     sizes = np.asarray(tokens, np.int64)
-    return spread(first_fit(sizes, row_tokens), sizes, processes)[process]
+    return spread(plan_rows(sizes.tolist(), row_tokens), sizes, processes)[process]
 
 
 def _cuts(pairs: Ints, steps: int) -> Ints:
@@ -103,22 +107,6 @@ def _cuts(pairs: Ints, steps: int) -> Ints:
     room = np.arange(1, steps)
     at = np.maximum.accumulate(at - room) + room  # each piece at least one group further than the last
     return np.minimum(np.maximum(at, room), len(pairs) - steps + room)
-
-
-def first_fit(tokens: Ints, row_tokens: int) -> list[list[int]]:
-    """Rows of positions, each within the budget: first fit, the largest first."""
-    rows: list[list[int]] = []
-    left: list[int] = []
-    for place in np.argsort(-tokens, kind="stable"):
-        size = int(tokens[place])
-        row = next((row for row, free in enumerate(left) if size <= free), None)
-        if row is None:
-            rows.append([int(place)])
-            left.append(row_tokens - size)
-        else:
-            rows[row].append(int(place))
-            left[row] -= size
-    return rows
 
 
 def spread(rows: list[list[int]], tokens: Ints, processes: int) -> list[list[RowPlan]]:

@@ -101,15 +101,9 @@ def _loss(settings: TrainingSettings, pairs: TrainingPairs) -> RewardLoss:
     from prefkit.training.heads import rubric_combine
     from prefkit.training.losses import LossSettings, RewardLoss
 
-    combine: tuple[float, ...] = ()
-    if pairs.heads:
-        known = pairs.rubric is not None and set(pairs.heads) <= set(pairs.rubric.principle_ids)
-        assert not known or pairs.rubric is not None
-        combine = (
-            rubric_combine(pairs.rubric, pairs.heads)
-            if known and pairs.rubric is not None
-            else tuple(1 / len(pairs.heads) for _ in pairs.heads)
-        )
+    combine: tuple[float, ...] = tuple(1 / len(pairs.heads) for _ in pairs.heads)
+    if pairs.heads and pairs.rubric is not None and set(pairs.heads) <= set(pairs.rubric.principle_ids):
+        combine = rubric_combine(pairs.rubric, pairs.heads)
     ties = [pair.tied for pair in pairs.pairs()]
     return RewardLoss(
         LossSettings(
