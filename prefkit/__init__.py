@@ -25,7 +25,7 @@ The way the data goes, and what stands where:
     records.py  run.py  durable.py      the records, the run folder, files that survive a crash
     by_prompt.py  near_duplicates.py    prompts with their responses; texts that say the same
     status.py  spending.py              what a run holds, what it took
-    resampling.py                       figures with intervals, by drawing prompts again
+    resampling.py  svg.py               figures with intervals, by drawing prompts again; what pictures are drawn with
     errors.py  demo.py  cli/            messages, the sample, the commands
 
 Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the

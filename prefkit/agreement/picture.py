@@ -14,12 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from prefkit import svg
 from prefkit.agreement.agree import Report
 from prefkit.agreement.measuring import Section
 from prefkit.resampling import Figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00")
-"""Okabe and Ito's, told apart with any colour vision; shapes differ too."""
 LABELS, PANEL, BETWEEN, EDGE = 190, 300, 56, 24
 LINE, ROW_GAP = 15, 12
 MARKS = (0.667, 0.8)
@@ -66,7 +65,7 @@ def picture(report: Report) -> str:
             drawn, top = _kind(kind, series, top)
             parts += drawn
     if not parts:
-        parts.append(_text(EDGE, top, "No two annotators judged the same."))
+        parts.append(svg.text(EDGE, top, "No two annotators judged the same."))
     width, height = LABELS + 2 * PANEL + BETWEEN + 2 * EDGE, top + 20
     who = {"people": "People", "judges": "Judges", "named": "Annotators"}[report.kind]
     title = f"Agreement: {who} with each other" + (", judges with them" if report.with_judges else "")
@@ -78,8 +77,8 @@ def picture(report: Report) -> str:
             f"<title>{escape(title)}</title>",
             "<desc>Dots are values, lines 95% intervals over prompts.</desc>",
             '<rect width="100%" height="100%" fill="#fff"/>',
-            _text(EDGE, 24, title, size=15, weight="600"),
-            _text(EDGE, 42, "Dots: values. Lines: 95% intervals, by drawing prompts again.", fill="#666"),
+            svg.text(EDGE, 24, title, size=15, weight="600"),
+            svg.text(EDGE, 42, "Dots: values. Lines: 95% intervals, by drawing prompts again.", fill="#666"),
             *parts,
             "</svg>",
             "",
@@ -102,16 +101,16 @@ def _series(report: Report, kind: str) -> list[_Series]:
             section: Section | None = getattr(measured, kind)
             if section:
                 found.append(_Series(f"{measured.judge} with them", section))
-    return found[: len(COLOURS)]
+    return found[: len(svg.COLOURS)]
 
 
 def _kind(kind: str, series: Sequence[_Series], top: float) -> tuple[list[str], float]:
     """One kind of judgement: its legend, two panels, and where what follows may begin."""
     rows = ["overall", *dict.fromkeys(name for one in series for name in one.section.principles)]
-    parts = [_text(EDGE, top + 14, kind.capitalize(), size=13, weight="600")]
+    parts = [svg.text(EDGE, top + 14, kind.capitalize(), size=13, weight="600")]
     top += 32
     for place, one in enumerate(series):
-        parts += [_shape(place, EDGE + 6, top - 4, True), _text(EDGE + 18, top, _short(one.name, 60))]
+        parts += [svg.shape(place, EDGE + 6, top - 4, True), svg.text(EDGE + 18, top, svg.short(one.name, 60))]
         top += 17
     top += 14
     height = len(rows) * (LINE * len(series) + ROW_GAP)
@@ -126,7 +125,7 @@ def _kind(kind: str, series: Sequence[_Series], top: float) -> tuple[list[str], 
                 0, f'<rect x="{EDGE}" y="{y:g}" width="{width}" height="{height / len(rows):g}" fill="#f5f5f2"/>'
             )
         middle = y + height / len(rows) / 2
-        parts.append(_text(EDGE + LABELS - 10, middle + 4, _short(row, 26), anchor="end"))
+        parts.append(svg.text(EDGE + LABELS - 10, middle + 4, svg.short(row, 26), anchor="end"))
         for which, one in enumerate(series):
             figures = one.section.figures if row == "overall" else one.section.principles.get(row, {})
             at = y + ROW_GAP / 2 + LINE * (which + 0.5)
@@ -161,60 +160,26 @@ def _frame(axis: _Axis, top: float, height: float) -> list[str]:
     parts = []
     for tick in axis.ticks:
         x = axis.at(tick)
-        parts.append(_line(x, top, x, bottom, "#ddd"))
-        parts.append(_text(x, bottom + 15, axis.words(tick), anchor="middle", fill="#666", size=11))
+        parts.append(svg.line(x, top, x, bottom, "#ddd"))
+        parts.append(svg.text(x, bottom + 15, axis.words(tick), anchor="middle", fill="#666", size=11))
     for mark in axis.marks:
         x = axis.at(mark)
-        parts.append(_line(x, top, x, bottom, "#999", dashed=True))
-        parts.append(_text(x, top - 4, f"{mark:.3f}".lstrip("0"), anchor="middle", fill="#666", size=10))
-    parts.append(_text(axis.x + PANEL / 2, bottom + 32, axis.title, anchor="middle", fill="#444"))
+        parts.append(svg.line(x, top, x, bottom, "#999", dashed=True))
+        parts.append(svg.text(x, top - 4, f"{mark:.3f}".lstrip("0"), anchor="middle", fill="#666", size=10))
+    parts.append(svg.text(axis.x + PANEL / 2, bottom + 32, axis.title, anchor="middle", fill="#444"))
     return parts
 
 
 def _dot(figure: Figure | None, axis: _Axis, y: float, which: int, row: str, series: str) -> list[str]:
     if figure is None or figure.value is None:
         return []
-    colour = COLOURS[which]
+    colour = svg.COLOURS[which]
     said = f"{series}, {row}: {figure.value:.3f}"
     parts = []
     if figure.low is not None and figure.high is not None:
         low, high = axis.at(figure.low), axis.at(figure.high)
         said += f" [{figure.low:.3f}, {figure.high:.3f}]"
-        parts.append(_line(low, y, high, y, colour, width=1.6))
-        parts += [_line(end, y - 3, end, y + 3, colour, width=1.6) for end in (low, high)]
-    parts.append(_shape(which, axis.at(figure.value), y, figure.low is not None))
+        parts.append(svg.line(low, y, high, y, colour, width=1.6))
+        parts += [svg.line(end, y - 3, end, y + 3, colour, width=1.6) for end in (low, high)]
+    parts.append(svg.shape(which, axis.at(figure.value), y, figure.low is not None))
     return [f"<g><title>{escape(said)}, n = {figure.n:,}</title>", *parts, "</g>"]
-
-
-def _shape(which: int, x: float, y: float, filled: bool) -> str:
-    """A series' mark; hollow where a value has no interval."""
-    paint = f'fill="{COLOURS[which] if filled else "#fff"}" stroke="{COLOURS[which]}" stroke-width="1.4"'
-    if which == 0:
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.2" {paint}/>'
-    corners = {
-        1: ((-4, -4), (4, -4), (4, 4), (-4, 4)),
-        2: ((0, -5.4), (5.4, 0), (0, 5.4), (-5.4, 0)),
-        3: ((0, -5), (5, 4), (-5, 4)),
-        4: ((0, 5), (5, -4), (-5, -4)),
-    }[which]
-    return f'<polygon points="{" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)}" {paint}/>'
-
-
-def _line(x: float, y: float, to_x: float, to_y: float, colour: str, width: float = 1, dashed: bool = False) -> str:
-    dash = ' stroke-dasharray="3 3"' if dashed else ""
-    return (
-        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{colour}" '
-        f'stroke-width="{width:g}"{dash}/>'
-    )
-
-
-def _text(
-    x: float, y: float, words: str, *, anchor: str = "start", size: int = 12, weight: str = "", fill: str = ""
-) -> str:
-    more = f' font-weight="{weight}"' if weight else ""
-    more += f' fill="{fill}"' if fill else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{more}>{escape(words)}</text>'
-
-
-def _short(words: str, most: int) -> str:
-    return words if len(words) <= most else words[: most - 1] + "…"

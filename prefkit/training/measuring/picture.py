@@ -14,13 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from prefkit import svg
 from prefkit.resampling import Figure
 from prefkit.training.measuring.calibrating import Bin
 from prefkit.training.measuring.learning_curve import Point
 from prefkit.training.measuring.report import Measured, Report
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8a6d00")
-"""Okabe and Ito's, told apart with any colour vision; shapes differ too."""
 EDGE, LABELS, WIDE, PANEL, ROW = 24, 190, 420, 300, 17
 GREY = "#666"
 _ACCURACY = {
@@ -48,7 +47,7 @@ def picture(report: Report) -> str:
     """The SVG of a report."""
     shown = [one for one in report.scorers if "accuracy" in one.figures]
     parts, top = _accuracies(shown, 64.0)
-    models = [one for one in shown if one.kind != "baseline"][: len(COLOURS)]
+    models = [one for one in shown if one.kind != "baseline"][: len(svg.COLOURS)]
     middle = top + 20
     parts += [*_reliability(models, EDGE + 40, middle)]
     if any("gap" in one.by for one in models):
@@ -75,11 +74,11 @@ def curve_picture(curves: dict[str, Sequence[Point]], figure: str = "accuracy") 
     for tick in sorted(set(pairs)):
         at = across(math.log(tick))
         parts += [
-            _line(at, top, at, top + PANEL, "#eee"),
-            _text(at, top + PANEL + 15, f"{tick:,}", "middle", fill=GREY),
+            svg.line(at, top, at, top + PANEL, "#eee"),
+            svg.text(at, top + PANEL + 15, f"{tick:,}", "middle", fill=GREY),
         ]
-    parts.append(_text(x0 + width / 2, top + PANEL + 34, "training pairs (logarithmic)", "middle"))
-    for which, (name, curve) in enumerate(list(curves.items())[: len(COLOURS)]):
+    parts.append(svg.text(x0 + width / 2, top + PANEL + 34, "training pairs (logarithmic)", "middle"))
+    for which, (name, curve) in enumerate(list(curves.items())[: len(svg.COLOURS)]):
         means = []
         for size in sorted({point.pairs for point in curve}):
             here = [point.figures[figure] for point in curve if point.pairs == size and figure in point.figures]
@@ -88,9 +87,9 @@ def curve_picture(curves: dict[str, Sequence[Point]], figure: str = "accuracy") 
             values = [one.value for one in here if one.value is not None]
             if values:
                 means.append((across(math.log(size)) + 5 * which, up(sum(values) / len(values))))
-        parts.append(_path(means, COLOURS[which]))
+        parts.append(_path(means, svg.COLOURS[which]))
     bottom = top + PANEL + 58
-    parts += _legend(list(curves)[: len(COLOURS)], bottom)
+    parts += _legend(list(curves)[: len(svg.COLOURS)], bottom)
     words = "Held-out accuracy; lines are means, whiskers 95% intervals over held-out prompts."
     return _whole("Learning curve", words, parts, 2 * EDGE + 60 + width, bottom + 18 * len(curves))
 
@@ -100,7 +99,7 @@ def _accuracies(scorers: Sequence[Measured], top: float) -> tuple[list[str], flo
     kinds = [name for name in _ACCURACY if any(name in one.figures for one in scorers)]
     parts = []
     for which, name in enumerate(kinds):
-        parts += [_shape(which, EDGE + 6, top + 12 - 4, True), _text(EDGE + 18, top + 12, _ACCURACY[name])]
+        parts += [svg.shape(which, EDGE + 6, top + 12 - 4, True), svg.text(EDGE + 18, top + 12, _ACCURACY[name])]
         top += ROW
     top += 24
     found = [one.figures[name] for one in scorers for name in kinds if name in one.figures]
@@ -112,54 +111,59 @@ def _accuracies(scorers: Sequence[Measured], top: float) -> tuple[list[str], flo
         y = top + place * step
         if place % 2 == 0:
             parts.append(_box(EDGE, y, LABELS + WIDE + 60, step, "#f5f5f2"))
-        parts.append(_text(EDGE + LABELS - 12, y + step / 2 + 4, _short(one.name, 28), "end"))
+        parts.append(svg.text(EDGE + LABELS - 12, y + step / 2 + 4, svg.short(one.name, 28), "end"))
     for tick in _ticks(scale.low, scale.high):
-        parts += [_line(scale(tick), top, scale(tick), top + height, "#ddd")]
-        parts += [_text(scale(tick), top + height + 15, f"{tick:.0%}", "middle", fill=GREY)]
+        parts += [svg.line(scale(tick), top, scale(tick), top + height, "#ddd")]
+        parts += [svg.text(scale(tick), top + height + 15, f"{tick:.0%}", "middle", fill=GREY)]
     if scale.low < 0.5:
-        parts.append(_line(scale(0.5), top, scale(0.5), top + height, "#999", dashed=True))
+        parts.append(svg.line(scale(0.5), top, scale(0.5), top + height, "#999", dashed=True))
     for place, one in enumerate(scorers):
         for which, name in enumerate(kinds):
             y = top + place * step + 5 + ROW * (which + 0.5)
             parts += _across(one.figures.get(name), scale, y, which, f"{one.name}, {_ACCURACY[name]}")
-    parts.append(_text(EDGE + LABELS + WIDE / 2, top + height + 32, "preferred side has the higher reward", "middle"))
+    parts.append(
+        svg.text(EDGE + LABELS + WIDE / 2, top + height + 32, "preferred side has the higher reward", "middle")
+    )
     return parts, top + height + 50
 
 
 def _reliability(models: Sequence[Measured], x: float, top: float) -> list[str]:
-    parts = [_text(x, top, "Does its confidence hold?", weight="600")]
+    parts = [svg.text(x, top, "Does its confidence hold?", weight="600")]
     across, up = _Scale(0.5, 1.0, x, x + PANEL), _Scale(0.0, 1.0, top + 16 + PANEL, top + 16)
     parts += _up(up, x, x + PANEL, (0.0, 0.25, 0.5, 0.75, 1.0))
     for tick in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
         at = across(tick)
-        parts += [_line(at, up.end, at, up.start, "#eee"), _text(at, up.start + 15, f"{tick:.0%}", "middle", fill=GREY)]
-    parts.append(_line(across(0.5), up(0.5), across(1.0), up(1.0), "#999", dashed=True))
+        parts += [
+            svg.line(at, up.end, at, up.start, "#eee"),
+            svg.text(at, up.start + 15, f"{tick:.0%}", "middle", fill=GREY),
+        ]
+    parts.append(svg.line(across(0.5), up(0.5), across(1.0), up(1.0), "#999", dashed=True))
     for which, one in enumerate(models):
-        parts.append(_path([(across(b.confidence), up(b.right)) for b in one.reliability], COLOURS[which]))
+        parts.append(_path([(across(b.confidence), up(b.right)) for b in one.reliability], svg.COLOURS[which]))
         for b in one.reliability:
             words = f"{one.name}, confidence {b.start:.0%} to {b.end:.0%}"
             parts += _upright(_of_bin(b), across(b.confidence), up, which, words)
     parts.append(
-        _text(x + PANEL / 2, up.start + 32, "confidence in the side put first, and how often it is right", "middle")
+        svg.text(x + PANEL / 2, up.start + 32, "confidence in the side put first, and how often it is right", "middle")
     )
     return parts
 
 
 def _by_gap(models: Sequence[Measured], x: float, top: float) -> list[str]:
-    parts = [_text(x, top, "By how far the ratings are apart", weight="600")]
+    parts = [svg.text(x, top, "By how far the ratings are apart", weight="600")]
     names = list(dict.fromkeys(row.name for one in models for row in one.by.get("gap", [])))
     found = [row.accuracy for one in models for row in one.by.get("gap", [])]
     up = _Scale(min(0.5, _around(found)[0]), 1.0, top + 16 + PANEL, top + 16)
     parts += _up(up, x, x + PANEL)
     for place, name in enumerate(names):
         at = x + PANEL * (place + 0.5) / len(names)
-        parts.append(_text(at, up.start + 15, name, "middle", fill=GREY, size=11))
+        parts.append(svg.text(at, up.start + 15, name, "middle", fill=GREY, size=11))
         for which, one in enumerate(models):
             figure = next((row.accuracy for row in one.by.get("gap", []) if row.name == name), None)
             aside = (which - (len(models) - 1) / 2) * 11
             if figure is not None:
                 parts += _upright(figure, at + aside, up, which, f"{one.name}, gap {name}")
-    parts.append(_text(x + PANEL / 2, up.start + 32, "rating gap of the pair, and accuracy", "middle"))
+    parts.append(svg.text(x + PANEL / 2, up.start + 32, "rating gap of the pair, and accuracy", "middle"))
     return parts
 
 
@@ -182,8 +186,8 @@ def _up(scale: _Scale, x: float, to_x: float, ticks: Sequence[float] = ()) -> li
     """The lines and words of an upright scale."""
     parts = []
     for tick in ticks or _ticks(scale.low, scale.high):
-        parts.append(_line(x, scale(tick), to_x, scale(tick), "#ddd"))
-        parts.append(_text(x - 6, scale(tick) + 4, f"{tick:.0%}", "end", fill=GREY))
+        parts.append(svg.line(x, scale(tick), to_x, scale(tick), "#ddd"))
+        parts.append(svg.text(x - 6, scale(tick) + 4, f"{tick:.0%}", "end", fill=GREY))
     return parts
 
 
@@ -210,16 +214,19 @@ def _dot(
     if figure.low is not None and figure.high is not None:
         words += f" [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
         low, high = scale(figure.low), scale(figure.high)
-        parts.append(_line(*point(low), *point(high), COLOURS[which], width=1.4))
-        parts += [_line(*end(at), COLOURS[which], width=1.4) for at in (low, high)]
-    parts.append(_shape(which, *point(scale(figure.value)), figure.low is not None))
+        parts.append(svg.line(*point(low), *point(high), svg.COLOURS[which], width=1.4))
+        parts += [svg.line(*end(at), svg.COLOURS[which], width=1.4) for at in (low, high)]
+    parts.append(svg.shape(which, *point(scale(figure.value)), figure.low is not None))
     return [f"<g><title>{escape(words)}, n = {figure.n:,}</title>", *parts, "</g>"]
 
 
 def _legend(names: Sequence[str], top: float) -> list[str]:
     parts = []
     for which, name in enumerate(names):
-        parts += [_shape(which, EDGE + 46, top + ROW * which - 4, True), _text(EDGE + 58, top + ROW * which, name)]
+        parts += [
+            svg.shape(which, EDGE + 46, top + ROW * which - 4, True),
+            svg.text(EDGE + 58, top + ROW * which, name),
+        ]
     return parts
 
 
@@ -232,27 +239,13 @@ def _whole(title: str, words: str, parts: Sequence[str], width: float, height: f
             f"<title>{escape(title)}</title>",
             "<desc>Dots are values, lines 95% intervals over prompts.</desc>",
             '<rect width="100%" height="100%" fill="#fff"/>',
-            _text(EDGE, 24, title, size=15, weight="600"),
-            _text(EDGE, 42, words, fill=GREY),
+            svg.text(EDGE, 24, title, size=15, weight="600"),
+            svg.text(EDGE, 42, words, fill=GREY),
             *parts,
             "</svg>",
             "",
         ]
     )
-
-
-def _shape(which: int, x: float, y: float, filled: bool) -> str:
-    """A series' mark; hollow where a value has no interval."""
-    paint = f'fill="{COLOURS[which] if filled else "#fff"}" stroke="{COLOURS[which]}" stroke-width="1.4"'
-    if which == 0:
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" {paint}/>'
-    corners = {
-        1: ((-3.8, -3.8), (3.8, -3.8), (3.8, 3.8), (-3.8, 3.8)),
-        2: ((0, -5.2), (5.2, 0), (0, 5.2), (-5.2, 0)),
-        3: ((0, -5), (5, 4), (-5, 4)),
-        4: ((0, 5), (5, -4), (-5, -4)),
-    }[which]
-    return f'<polygon points="{" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)}" {paint}/>'
 
 
 def _path(points: Sequence[tuple[float, float]], colour: str) -> str:
@@ -262,23 +255,3 @@ def _path(points: Sequence[tuple[float, float]], colour: str) -> str:
 
 def _box(x: float, y: float, width: float, height: float, colour: str) -> str:
     return f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" fill="{colour}"/>'
-
-
-def _line(x: float, y: float, to_x: float, to_y: float, colour: str, width: float = 1, dashed: bool = False) -> str:
-    dash = ' stroke-dasharray="3 3"' if dashed else ""
-    return (
-        f'<line x1="{x:.1f}" y1="{y:.1f}" x2="{to_x:.1f}" y2="{to_y:.1f}" stroke="{colour}" '
-        f'stroke-width="{width:g}"{dash}/>'
-    )
-
-
-def _text(
-    x: float, y: float, words: str, anchor: str = "start", *, size: int = 12, weight: str = "", fill: str = ""
-) -> str:
-    more = f' font-weight="{weight}"' if weight else ""
-    more += f' fill="{fill}"' if fill else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}"{more}>{escape(words)}</text>'
-
-
-def _short(words: str, most: int) -> str:
-    return words if len(words) <= most else words[: most - 1] + "…"
