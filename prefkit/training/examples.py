@@ -184,7 +184,8 @@ def _pairs_of_run(run: Run, split: str | None, responses: ByPrompt, *, needed: b
             spool.add(pair.prompt_id, msgspec.json.encode(pair))
     if not len(spool) and (needed or split is not None):
         there = ", ".join(f"{count:,} {name}" for name, count in by_split.items()) or "none at all"
-        remedy = f"Build pairs with such a split (prefkit build-pairs {run.path} --{split}-size), or name another."
+        size = f" --{split}-size" if split in ("validation", "test") else ""
+        remedy = f"Build pairs with such a split (prefkit build-pairs {run.path}{size}), or name another."
         raise RunError(path, f"no pair in the split {split!r} ({there})", "a split that has pairs", remedy)
     return spool
 
