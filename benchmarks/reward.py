@@ -4,7 +4,8 @@
 
 **kills**      ``prefkit train-rm`` killed with -9 at random moments until it is done: the weights against those of a
                training that was left alone, byte by byte.
-**processes**  two processes with gloo, as DDP and as FSDP: the course of the loss against that of one process.
+**processes**  two processes with gloo, as DDP and as FSDP: the course of the loss against that of one process, left
+               alone, and with all processes killed with -9 at a checkpoint and the same command given again.
                accelerate shards on no CPU by itself; the proof tells it that there are GPUs.
 **trl**        trl's RewardTrainer on the same pairs, model, precision and optimiser: pairs by CPU-second, peak memory,
                held-out accuracy.
@@ -122,25 +123,63 @@ def kills(folder: Path, size: str) -> list[Check]:
 
 
 def processes(folder: Path, size: str) -> list[Check]:
-    """One process, two with DDP, two with FSDP."""
+    """One process, two with DDP, two with FSDP; the latter left alone, and killed and begun again."""
     source, base = written(folder / "pairs.jsonl", 30), tiny(folder / "base")
     prefkit(command(source, base, folder / "one"))
     two = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port")
-    prefkit(command(source, base, folder / "ddp"), (*two, "29631", "-m", "prefkit"), ACCELERATE_USE_CPU="true")
-    this = ("-m", "benchmarks.reward", "--as-if-on-gpus")
-    prefkit(command(source, base, folder / "fsdp"), (*two, "29632", *this), ACCELERATE_USE_CPU="true", **SHARDED)
+    launchers = {
+        "ddp": ((*two, "29631", "-m", "prefkit"), {"ACCELERATE_USE_CPU": "true"}),
+        "fsdp": ((*two, "29632", "-m", "benchmarks.reward", "--as-if-on-gpus"),
+                 {"ACCELERATE_USE_CPU": "true", **SHARDED}),
+    }  # fmt: skip
     checks = []
-    for name in ("ddp", "fsdp"):
+    for name, (launcher, environment) in launchers.items():
+        prefkit(command(source, base, folder / name), launcher, **environment)
         facts = json.loads((folder / name / "training.json").read_text())
-        off = max(abs(a - b) for a, b in zip(losses(folder / "one"), losses(folder / name), strict=True))
         right = facts["processes"] == 2 and facts["sharded"] == (name == "fsdp")
         checks += [
             Check(f"{name}: two processes, weights sharded", f"{facts['processes']}, {facts['sharded']}",
                   goal=f"2, {name == 'fsdp'}", ok=right),
-            Check(f"{name}: largest difference in loss over {len(losses(folder / 'one'))} steps", float(f"{off:.2g}"),
-                  "nats", f"<= {NEAR}", off <= NEAR),
+            _same_course(f"{name}: largest difference in loss", folder / "one", folder / name),
         ]  # fmt: skip
+        cut = folder / f"{name}-cut"
+        arguments = command(source, base, cut, "--save-steps", "4")
+        killed_at_a_checkpoint(arguments, launcher, cut, **environment)
+        prefkit(arguments, launcher, **environment)
+        after = json.loads((cut / "training.json").read_text())["resumed_after_step"]
+        checks += [
+            Check(f"{name}: killed with -9, goes on after step", after, goal="> 0", ok=after > 0),
+            _same_course(f"{name}: the same, killed and begun again", folder / "one", cut),
+        ]
     return checks
+
+
+def _same_course(name: str, one: Path, other: Path) -> Check:
+    """Over all steps; strictly, so that none is missing or there twice."""
+    off = max(abs(a - b) for a, b in zip(losses(one), losses(other), strict=True))
+    return Check(f"{name}, over {len(losses(one))} steps", float(f"{off:.2g}"), "nats", f"<= {NEAR}", off <= NEAR)
+
+
+def killed_at_a_checkpoint(arguments: list[str], launcher: tuple[str, ...], folder: Path, **environment: str) -> None:
+    """Begin a training in several processes, and kill all of them when a checkpoint is whole; each has a session of its
+    own, so that a signal to a group would not reach them."""
+    import psutil
+
+    process = subprocess.Popen(
+        [sys.executable, *launcher, *arguments],
+        env=os.environ | environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while process.poll() is None and not any(folder.glob("checkpoints/checkpoint-*/trainer_state.json")):
+        time.sleep(0.05)
+    if process.poll() is not None:
+        raise SystemExit(f"{' '.join(arguments)}: ended with {process.returncode} before it could be killed")
+    agent = psutil.Process(process.pid)
+    everyone = [agent, *agent.children(recursive=True)]
+    for one in everyone:
+        one.kill()
+    psutil.wait_procs(everyone)
 
 
 def as_if_on_gpus(arguments: list[str]) -> None:

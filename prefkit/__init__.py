@@ -21,16 +21,18 @@ The way the data goes, and what stands where:
         |
     training/                           pairs -> reward models: trained, frozen, scored, served, measured
 
+    rows/                               files of other tools, row by row
     models/                             chat models behind one interface; the engine that asks them
     records.py  run.py  durable.py      the records, the run folder, files that survive a crash
     by_prompt.py  near_duplicates.py    prompts with their responses; texts that say the same
     status.py  spending.py              what a run holds, what it took
     resampling.py  svg.py               figures with intervals, by drawing prompts again; what pictures are drawn with
-    errors.py  demo.py  cli/            messages, the sample, the commands
+    errors.py  interrupts.py            messages; Ctrl-C
+    demo.py  cli/                       the sample, the commands
 
 Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the
-records. Only ``training`` reads preference files of others through ``importing``; ``generating`` and ``judging`` ask
-``models``, which imports no stage.
+records. ``importing`` and ``training`` read files of others through ``rows``; ``generating`` and ``judging`` ask
+``models``; neither imports a stage.
 """
 
 __version__ = "0.1.0"

@@ -71,6 +71,13 @@ def make_folders(path: Path) -> None:
             raise RunError(path, "a place where no folder can be made", "a folder that can be made", remedy) from None
 
 
+def open_to_others(path: Path) -> None:
+    """Give a file the permissions that the umask leaves to a new one, where a library made it for its owner alone."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
 def put_in_place(part: Path, path: Path) -> None:
     """Let a finished ``.part`` take the place of ``path``."""
     if part.is_dir() and path.exists():

@@ -318,12 +318,12 @@ def a_response_compared_with_itself(folder, run):
     return ["import", "judgements", run, write(folder, "j.csv", "prompt,a,b,annotator,winner\n1,A,A,human:ann,a\n")]
 
 
-@bad("found csv, which has no sheets; expected a workbook for --sheet")
+@bad("found csv, which has no sheets; expected a workbook, for a sheet")
 def a_sheet_of_a_text_table(folder, run):
     return ["import", "prompts", run, write(folder, "p.csv", "text\nHm.\n"), "--sheet", "Sheet1"]
 
 
-@bad("found one file, without splits; expected a folder or a dataset for --split")
+@bad("found one file, without splits; expected a folder or a dataset, for a split")
 def a_split_of_one_file(folder, run):
     return ["import", "prompts", run, write(folder, "p.csv", "text\nHm.\n"), "--split", "test"]
 

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from prefkit.errors import InputError
-from prefkit.importing.files import FORMATS, Row, read_rows, source_digest, source_size
+from prefkit.rows.files import FORMATS, Row, read_rows, source_digest, source_size
 
 BREAK = re.compile(r"\r\n|\r|\n")
 quick = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -143,7 +143,7 @@ def test_where_the_file_is_cut_into_blocks_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, escape: bool
 ) -> None:
     """Blocks of 256 bytes; the padding moves every byte of the records over a border once."""
-    monkeypatch.setattr("prefkit.importing.opening.BLOCK", 256)
+    monkeypatch.setattr("prefkit.rows.opening.BLOCK", 256)
     for padding in range(256):
         texts = [json.dumps(record, ensure_ascii=escape) for record in [{"pad": "x" * padding}, *CROSSING]]
         if kind == "csv":
@@ -598,7 +598,7 @@ def test_without_the_datasets_library_the_message_says_how_to_get_it(
 
 def test_a_hub_that_is_not_reached_is_known_in_seconds(tmp_path: Path) -> None:
     pytest.importorskip("datasets")
-    code = "from prefkit.importing.files import read_rows; list(read_rows('owner/name'))"
+    code = "from prefkit.rows.files import read_rows; list(read_rows('owner/name'))"
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "PYTHONPATH": str(Path(__file__).parents[1])}
     environment = {name: value for name, value in environment.items() if not name.lower().endswith("_proxy")}
     began = time.monotonic()
@@ -670,7 +670,7 @@ def test_reading_stops_where_the_caller_stops(tmp_path: Path) -> None:
 MEMORY = """
 import sys
 from pathlib import Path
-from prefkit.importing.files import read_rows
+from prefkit.rows.files import read_rows
 
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024

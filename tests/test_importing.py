@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from prefkit.errors import InputError
 from prefkit.importing.columns import FIELDS
 from prefkit.importing.importer import HEAD, import_file
-from prefkit.importing.presets import PRESETS
 from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings
 from prefkit.records import Message, prompt_id, response_id
+from prefkit.rows.presets import PRESETS
 from prefkit.rubric import Principle, Rubric, Scale
 from prefkit.rubric_files import load_rubric
 from prefkit.run import Run

@@ -6,11 +6,13 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
+
 import prefkit
 
 ROOT = Path(prefkit.__file__).parent
 STAGES = {"importing", "prompts", "generating", "judging", "annotation", "agreement", "pairs", "training"}
-READS = {"training": {"importing"}}
+BENEATH = ("models", "rows")
 
 
 def test_the_docstring_draws_every_module_and_no_other():
@@ -23,10 +25,11 @@ def test_the_docstring_draws_every_module_and_no_other():
     assert drawn == there
 
 
-def test_training_is_drawn_in_its_own_docstring():
-    folder = ROOT / "training"
-    drawn = re.findall(r"\w+\.py", (folder / "__init__.py").read_text())
-    assert sorted(drawn) == sorted(path.name for path in folder.glob("*.py") if path.name != "__init__.py")
+@pytest.mark.parametrize("folder", ["training", "training/serving", "training/measuring", "rows"])
+def test_a_folder_is_drawn_in_its_own_docstring(folder: str):
+    drawn = re.findall(r"\w+(?:\.py|/)", (ROOT / folder / "__init__.py").read_text())
+    there = [path.name for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py"]
+    assert sorted(drawn) == sorted(there + [f"{path.parent.name}/" for path in (ROOT / folder).glob("*/__init__.py")])
 
 
 def imported_by(path: Path) -> set[str]:
@@ -38,18 +41,18 @@ def imported_by(path: Path) -> set[str]:
 def test_stage_folders_do_not_import_each_other():
     for stage in STAGES:
         for path in (ROOT / stage).rglob("*.py"):
-            others = {f"prefkit.{other}" for other in STAGES - {stage} - READS.get(stage, set())} | {"prefkit.cli"}
+            others = {f"prefkit.{other}" for other in STAGES - {stage}} | {"prefkit.cli"}
             assert not {name for name in imported_by(path) if name.startswith(tuple(others))}, path
-
-
-def test_models_import_no_stage():
-    above = tuple(f"prefkit.{stage}" for stage in (*STAGES, "cli"))
-    for path in (ROOT / "models").rglob("*.py"):
-        assert not {name for name in imported_by(path) if name.startswith(above)}, path
 
 
 def test_what_lies_beneath_the_stages_imports_no_stage():
     above = tuple(f"prefkit.{stage}" for stage in (*STAGES, "cli"))
-    for path in ROOT.glob("*.py"):
+    folders = [path for folder in BENEATH for path in (ROOT / folder).rglob("*.py")]
+    for path in [*ROOT.glob("*.py"), *folders]:
         if path.name != "__main__.py":
             assert not {name for name in imported_by(path) if name.startswith(above)}, path
+
+
+def test_every_folder_is_a_stage_or_lies_beneath_them():
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    assert folders == STAGES | set(BENEATH) | {"cli"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,15 +15,17 @@ from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from prefkit.errors import PrefkitError
 from prefkit.records import Message
-from prefkit.resampling import estimates
+from prefkit.resampling import Figure, estimates
 from prefkit.training.groups import Group, Pair, Rewards
 from prefkit.training.measuring import accuracy, best_of, calibrating, together
 from prefkit.training.measuring.accuracy import Counting
 from prefkit.training.measuring.evaluating import EvaluationSettings, held_out
-from prefkit.training.measuring.learning_curve import learning_curve
+from prefkit.training.measuring.figures import Scored, measure
+from prefkit.training.measuring.learning_curve import fits, learning_curve
 from prefkit.training.measuring.picture import curve_picture, picture
-from prefkit.training.measuring.report import Measured, MeasureSettings, Report, Scored, measure, rows
+from prefkit.training.measuring.report import Curve, Measured, MeasureSettings, Report, Size, rows
 from prefkit.training.measuring.table import Table, margins_of, rewards_of, table_of
+from prefkit.training.measuring.words import notes_on_curves
 
 LN2 = math.log(2)
 QUICK = MeasureSettings(rounds=200)
@@ -289,7 +292,7 @@ def test_a_pairs_temperature_is_fitted_without_its_prompt():
 @pytest.mark.parametrize("tie", [{}, {"rao-kupper": 1.7}, {"davidson": 0.6}])
 def test_outcomes_are_those_of_the_losses(tie):
     torch = pytest.importorskip("torch")
-    from prefkit.training.losses import outcomes
+    from prefkit.training.paired_comparison import outcomes
 
     margin = np.asarray([-3.0, -0.2, 0.0, 1.4, 40.0])
     ours = np.stack(calibrating.outcomes(margin, tie), axis=1)
@@ -486,25 +489,137 @@ def test_pictures_are_whole_svg_with_every_scorer_in_words():
     root = ET.fromstring(drawn)
     words = " ".join(root.itertext())
     assert "m <&> n" in words and "second" in words and "all together" in words
+    inside(root)
+
+
+class Learns:
+    """Fits a scorer to groups: the worth of responses, with the more noise the fewer prompts it saw."""
+
+    def __init__(self, worth: dict[str, float], noise: float = 20) -> None:
+        self.worth, self.noise = worth, noise
+        self.seen: list[set[str]] = []
+        self.made: list[Says] = []
+
+    def __call__(self, groups: Sequence[Group]) -> Says:
+        noise = np.random.default_rng(len(self.made)).normal(0, self.noise / len(groups), len(self.worth))
+        self.seen.append({one.prompt_id for one in groups})
+        self.made.append(
+            Says({text: value + off for (text, value), off in zip(self.worth.items(), noise, strict=True)})
+        )
+        return self.made[-1]
+
+
+def test_a_learning_curve_grows_on_prompts_that_lie_in_each_other():
+    groups, worth = simulated(14, 60)
+    fit, fitted, shares = Learns(worth, 60), list[int](), (0.1, 0.5, 1.0)
+    curve = learning_curve(
+        fit, groups[:40], groups[40:], shares=shares, repeats=2, settings=QUICK, fitted=fitted.append
+    )
+    found = [(size.share, size.prompts, size.pairs) for size in curve.sizes]
+    assert found == [(0.1, 4, 24), (0.5, 20, 120), (1, 40, 240)]
+    assert [len(size.draws["accuracy"]) for size in curve.sizes] == [2, 2, 1], "all prompts are one draw"
+    assert sum(fitted) == len(fit.seen) == fits(shares, 2) == 5
+    assert fit.seen[0] < fit.seen[2] < fit.seen[4] and fit.seen[1] < fit.seen[3] and fit.seen[0] != fit.seen[1]
+    values = [size.figures["accuracy"].value for size in curve.sizes]
+    assert values[0] < values[1] < values[2]
+
+
+def test_a_size_is_the_mean_of_its_draws_and_a_gain_the_difference_of_means():
+    groups, worth = simulated(15, 80)
+    held = groups[40:]
+    fit = Learns(worth, 60)
+    curve = learning_curve(fit, groups[:40], held, shares=(0.2, 0.7, 1.0), repeats=3, settings=QUICK)
+    table = table_of(held)
+    right = [(table.margins(rewards_of(one, held, table, "m")[:, 0]) > 0) for one in fit.made]
+    wide = table.gap >= 1
+    for size, some in zip(curve.sizes, (right[:3], right[3:6], right[6:]), strict=True):
+        assert size.draws["accuracy"] == pytest.approx([one.mean() for one in some])
+        assert size.figures["accuracy"].value == pytest.approx(np.mean(some))
+        assert size.figures["accuracy"].n == 240
+        assert size.figures["accuracy_gap_1"].value == pytest.approx(np.mean([one[wide].mean() for one in some]))
+        assert size.figures["accuracy_gap_1"].n == wide.sum()
+    first, middle, last = curve.sizes
+    assert first.gain is None
+    assert middle.gain.value == pytest.approx(np.mean(right[3:6]) - np.mean(right[:3]))
+    assert last.gain.value == pytest.approx(right[6].mean() - np.mean(right[3:6]))
+    assert last.gain.low < last.gain.value < last.gain.high
+    assert middle.gains == pytest.approx([right[3 + draw].mean() - right[draw].mean() for draw in range(3)])
+    assert last.gains == pytest.approx([right[6].mean() - right[3 + draw].mean() for draw in range(3)])
+
+
+def test_a_draw_that_nothing_can_be_fitted_on_is_counted_and_an_unread_pair_is_in_no_size():
+    groups, worth = simulated(16, 40)
+    fit = Learns(worth | {groups[39].texts[0]: math.nan})
+
+    def picky(some: Sequence[Group]) -> Says:
+        if len(some) < 3:
+            raise PrefkitError("here", "too few", "more", "Give more.")
+        return fit(some)
+
+    curve = learning_curve(picky, groups[:20], groups[20:], shares=(0.1, 0.5, 1.0), repeats=2, settings=QUICK)
+    assert curve.unfitted == {"too few": 2}
+    assert [size.share for size in curve.sizes] == [0.5, 1]
+    assert curve.unread == 3, "the pairs of one of four responses"
+    assert all(size.figures["accuracy"].n == 117 for size in curve.sizes)
+    with pytest.raises(PrefkitError, match="too few"):
+        learning_curve(picky, groups[:2], groups[20:], settings=QUICK)
+    with pytest.raises(PrefkitError, match="no training pairs"):
+        learning_curve(fit, [], groups[20:], settings=QUICK)
+
+
+def curve_of(gain: Figure | None, gains: Sequence[float]) -> Curve:
+    sizes = [
+        Size(0.7, 140, 752.4, {}, {}),
+        Size(1.0, 200, 1074.0, {}, {}, gain, list(gains)),
+    ]
+    return Curve("frozen", sizes)
+
+
+@pytest.mark.parametrize(
+    ("gain", "gains", "verdict"),
+    [
+        (Figure(0.02, 0.01, 0.03, 400, 90), [0.01, 0.03], "would probably still help"),
+        (Figure(0.02, 0.01, 0.03, 400, 90), [-0.01, 0.05], "may still help"),
+        (Figure(0.001, -0.006, 0.008, 400, 90), [0.0, 0.002], "would bring little"),
+        (Figure(0.01, -0.02, 0.04, 400, 90), [0.0, 0.02], "both within the interval"),
+        (Figure(0.02, 0.01, 0.03, 40, 12), [0.01, 0.03], "12 held-out prompts cannot tell"),
+        (Figure(0.0, None, None, 400, 90), [0.0], "90 held-out prompts cannot tell"),
+    ],
+)
+def test_the_notes_say_whether_more_pairs_would_help(gain, gains, verdict):
+    groups, worth = simulated(17, 40)
+    report = held_out({"trained": Says(worth)}, groups, settings=ALONE)
+    (of_curve, of_trained) = notes_on_curves(replace(report, curves=[curve_of(gain, gains)]))
+    assert of_curve.startswith(
+        "frozen: from 752 to 1,074 training pairs (70% to 100% of the prompts) accuracy changes by "
+    )
+    assert f"{100 * gain.value:+.1f} points" in of_curve and verdict in of_curve
+    assert of_trained.startswith("trained: no learning curve")
+
+
+def test_a_learning_curve_is_drawn_alone_and_below_a_report():
+    import xml.etree.ElementTree as ET
+
+    groups, worth = simulated(18, 60)
+    settings_ = replace(BESIDE, curve=True)
+    report = held_out({"m": Says(worth)}, groups[40:], groups[:40], settings_)
+    assert [curve.name for curve in report.curves] == ["length only", "bag of words", "policy identity"]
+    for name, drawn in (("alone", curve_picture(report.curves)), ("below", picture(report))):
+        root = ET.fromstring(drawn)
+        words = " ".join(root.itertext())
+        assert "training pairs (logarithmic)" in words and "policy identity, 240 pairs" in words, name
+        assert drawn.count('r="1.6"') == 3 * 4 * 5, "four sizes of five draws each, for three scorers"
+        inside(root)
+    assert "Would more pairs help?" not in picture(replace(report, curves=[]))
+    with pytest.raises(ValueError, match="accuracy_gap_9"):
+        curve_picture(report.curves, "accuracy_gap_9")
+
+
+def inside(root) -> None:
+    """Nothing stands outside of the picture."""
     width, height = float(root.get("width")), float(root.get("height"))
     for element in root.iter():
         for name in ("x", "x1", "x2", "cx"):
             assert element.get(name) is None or 0 <= float(element.get(name)) <= width
         for name in ("y", "y1", "y2", "cy"):
             assert element.get(name) is None or 0 <= float(element.get(name)) <= height
-
-
-def test_a_learning_curve_grows_on_prompts_that_lie_in_each_other():
-    groups, worth = simulated(14, 60)
-    seen: list[set[str]] = []
-
-    def fit(some: Sequence[Group]) -> Says:
-        seen.append({one.prompt_id for one in some})
-        noise = np.random.default_rng(0).normal(0, 20 / len(some), len(worth))
-        return Says({text: reward + off for (text, reward), off in zip(worth.items(), noise, strict=True)})
-
-    points = learning_curve(fit, groups[:40], groups[40:], shares=(0.1, 0.5, 1.0), repeats=2, settings=QUICK)
-    assert [(point.repeat, point.prompts) for point in points] == [(0, 4), (0, 20), (0, 40), (1, 4), (1, 20)]
-    assert seen[0] < seen[1] < seen[2] and seen[3] < seen[4] and seen[0] != seen[3]
-    assert points[0].figures["accuracy"].value < points[2].figures["accuracy"].value
-    assert "training pairs" in curve_picture({"m": points})

@@ -125,3 +125,16 @@ def test_the_highest_reward_is_shared_by_all_that_have_it():
     item = Item("1", "Focus", 1, None)  # type: ignore[arg-type]
     found = scores_of([np.asarray([2.0, 2.0, 2.0, 1.0])], [item], 2, rounds=100)
     assert found.subsets["Focus"].value == pytest.approx(100 / 3)
+
+
+def test_a_row_with_a_response_that_cannot_be_read_is_wrong_and_counted(tmp_path):
+    def of(rewards: list[list[float]], rows: list[dict[str, object]]):
+        version, items = read_items(written(tmp_path, rows))
+        return scores_of([np.asarray(one) for one in rewards], items, version, rounds=100)
+
+    nan = math.nan
+    one = of([[1, nan], [nan, 0], [1, 0]], [first("donotanswer", number=place) for place in range(3)])
+    assert (one.subsets["donotanswer"].value, one.unread) == (pytest.approx(100 / 3), 2)
+    rows = [second("Focus", ["a"], ["b", "c"], str(place)) for place in range(2)]
+    two = of([[3, nan, 1], [3, 2, 1]], rows)
+    assert (two.subsets["Focus"].value, two.unread) == (50, 1)

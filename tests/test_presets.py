@@ -14,8 +14,8 @@ import openpyxl
 import pytest
 from conftest import Outcome
 
-from prefkit.importing.presets import PRESETS, find_preset
 from prefkit.records import Comparison, Rating, Response
+from prefkit.rows.presets import PRESETS, find_preset
 from prefkit.run import Run
 
 Rows = list[dict[str, Any]]

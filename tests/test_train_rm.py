@@ -17,9 +17,8 @@ from tiny import tiny_model
 
 from prefkit import demo
 from prefkit.errors import PrefkitError
-from prefkit.training.groups import Group, Pair
+from prefkit.training.groups import Group, Pair, TokenGroup
 from prefkit.training.settings import TrainingSettings
-from prefkit.training.tokens import TokenGroup
 from prefkit.training.training_pairs import TrainingData
 
 SETTINGS: dict[str, Any] = {

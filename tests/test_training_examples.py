@@ -13,8 +13,8 @@ from making import TWO, both_orders, build, compared, make_run, rated
 
 from prefkit.errors import InputError, PrefkitError, RunError
 from prefkit.records import Message
-from prefkit.training.examples import Groups, read_groups
-from prefkit.training.groups import Group, Pair
+from prefkit.training.examples import read_groups
+from prefkit.training.groups import Group, Groups, Pair
 
 
 def in_words(groups: Groups) -> list[str]:

@@ -13,8 +13,10 @@ from prefkit.records import Message
 from prefkit.training.baselines import cross_validated
 from prefkit.training.bases import base_model
 from prefkit.training.features import FrozenReader, pooled, read_features, searched_layers
-from prefkit.training.frozen import HEAD, Fitter, FrozenRewardModel, folded, train_frozen
+from prefkit.training.frozen import HEAD, FrozenRewardModel, folded
+from prefkit.training.frozen_training import train_frozen
 from prefkit.training.groups import Group, Pair
+from prefkit.training.head_fitting import Fitter
 from prefkit.training.reward_info import read_info
 from tests.tiny import DECODERS, ENCODERS, tiny_model
 
@@ -333,7 +335,7 @@ def test_the_layer_is_chosen_within_the_training_folds(base, tmp_path, monkeypat
 def test_a_saved_head_is_fitted_anew_at_its_layer(base, tmp_path):
     groups = liked(12)
     report = train_frozen(groups, tmp_path / "rm", base=base, cache=tmp_path / "cache")
-    make = FrozenRewardModel.maker(tmp_path / "rm", cache=tmp_path / "cache")
+    make = FrozenRewardModel.load(tmp_path / "rm").maker(tmp_path / "cache")
     same = np.concatenate(list(make(groups).rewards(groups)))
     np.testing.assert_allclose(same, np.concatenate(list(report.model.rewards(groups))), atol=1e-3)
     fewer = np.concatenate(list(make(groups[:6]).rewards(groups)))

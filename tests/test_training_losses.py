@@ -14,6 +14,14 @@ from prefkit.errors import PrefkitError  # noqa: E402
 from prefkit.rubric import Principle, Rubric  # noqa: E402
 from prefkit.training import heads, losses  # noqa: E402
 from prefkit.training.losses import LossSettings, RewardLoss  # noqa: E402
+from prefkit.training.paired_comparison import (  # noqa: E402
+    bradley_terry,
+    davidson,
+    hinge,
+    outcomes,
+    rao_kupper,
+    tie_start,
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ def double(*values):
 
 def test_bradley_terry_by_hand():
     """d = 0: ln 2. d = 2, sure: ln(1 + e^-2). d = 1, three of four say so: 3/4 ln(1 + e^-1) + 1/4 ln(1 + e)."""
-    found = losses.bradley_terry(double(0, 2, 1), double(1, 1, 0.75))
+    found = bradley_terry(double(0, 2, 1), double(1, 1, 0.75))
     soft = 0.75 * math.log(1 + math.exp(-1)) + 0.25 * math.log(1 + math.e)
     assert found.tolist() == pytest.approx([math.log(2), math.log(1 + math.exp(-2)), soft])
 
@@ -73,13 +81,13 @@ def test_bradley_terry_by_hand():
 def test_a_soft_label_asks_for_its_own_log_odds_and_no_more():
     """p = 0.8 is content at d = ln 4."""
     difference = double(math.log(4)).requires_grad_()
-    losses.bradley_terry(difference, double(0.8)).sum().backward()
+    bradley_terry(difference, double(0.8)).sum().backward()
     assert difference.grad.item() == pytest.approx(0, abs=1e-12)
 
 
 def test_hinge_by_hand():
     """A lead of 1.5 is enough for margin 1, one of 0.25 lacks 0.75; a tie at 3 costs half of 0 and half of 4."""
-    found = losses.hinge(double(1.5, 0.25, 3), double(1, 1, 0.5), 1.0)
+    found = hinge(double(1.5, 0.25, 3), double(1, 1, 0.5), 1.0)
     assert found.tolist() == [0, 0.75, 2]
 
 
@@ -91,7 +99,7 @@ def test_rao_kupper_by_hand():
     """pi = 4 and 1, theta = 2: 4 / (4 + 2), 1 / (1 + 8), and (2^2 - 1) 4 / (6 * 9) = 2/9 for the tie."""
     won, lost, tie = 4 / 6, 1 / 9, 2 / 9
     assert won + lost + tie == pytest.approx(1)
-    found = losses.rao_kupper(
+    found = rao_kupper(
         double(FOUR_TO_ONE, FOUR_TO_ONE, FOUR_TO_ONE), double(1, 0, 0.5), double(0, 0, 1), double(math.log(2))[0]
     )
     assert found.tolist() == pytest.approx([-math.log(won), -math.log(lost), -math.log(tie)])
@@ -99,7 +107,7 @@ def test_rao_kupper_by_hand():
 
 def test_davidson_by_hand():
     """pi = 4 and 1, nu = 1.5: 4 : 1.5 sqrt(4) : 1 = 4/8, 3/8, 1/8."""
-    found = losses.davidson(
+    found = davidson(
         double(FOUR_TO_ONE, FOUR_TO_ONE, FOUR_TO_ONE), double(1, 0.5, 0), double(0, 1, 0), double(math.log(1.5))[0]
     )
     assert found.tolist() == pytest.approx([-math.log(4 / 8), -math.log(3 / 8), -math.log(1 / 8)])
@@ -107,29 +115,29 @@ def test_davidson_by_hand():
 
 def test_soft_labels_with_ties_are_an_expectation_over_the_three_outcomes():
     """Won 0.5, tied 0.2, lost 0.3: the target is 0.5 + 0.2 / 2 = 0.6."""
-    found = losses.davidson(double(FOUR_TO_ONE), double(0.6), double(0.2), double(math.log(1.5))[0])
+    found = davidson(double(FOUR_TO_ONE), double(0.6), double(0.2), double(math.log(1.5))[0])
     assert found.item() == pytest.approx(-(0.5 * math.log(4 / 8) + 0.2 * math.log(3 / 8) + 0.3 * math.log(1 / 8)))
 
 
 @pytest.mark.parametrize("tie", [{"rao-kupper": 1.7}, {"davidson": 0.6}, {}])
 def test_outcomes_sum_to_one_and_favour_the_higher_reward(tie):
-    found = losses.outcomes(double(-1, 0, 2), tie)
+    found = outcomes(double(-1, 0, 2), tie)
     assert found.sum(dim=1).tolist() == pytest.approx([1, 1, 1])
     assert found[1, 0] == pytest.approx(found[1, 2].item())
     assert found[2, 0] > found[2, 2]
 
 
 def test_outcomes_of_worths_four_and_one():
-    assert losses.outcomes(double(FOUR_TO_ONE), {"davidson": 1.5})[0].tolist() == pytest.approx([4 / 8, 3 / 8, 1 / 8])
-    assert losses.outcomes(double(FOUR_TO_ONE), {"rao-kupper": 2})[0].tolist() == pytest.approx([6 / 9, 2 / 9, 1 / 9])
-    assert losses.outcomes(double(FOUR_TO_ONE), {})[0].tolist() == pytest.approx([4 / 5, 0, 1 / 5])
+    assert outcomes(double(FOUR_TO_ONE), {"davidson": 1.5})[0].tolist() == pytest.approx([4 / 8, 3 / 8, 1 / 8])
+    assert outcomes(double(FOUR_TO_ONE), {"rao-kupper": 2})[0].tolist() == pytest.approx([6 / 9, 2 / 9, 1 / 9])
+    assert outcomes(double(FOUR_TO_ONE), {})[0].tolist() == pytest.approx([4 / 5, 0, 1 / 5])
 
 
 def test_without_ties_both_models_are_bradley_terry():
     difference, target, none = double(-3, 0.5, 2), double(1, 0.7, 1), double(0, 0, 0)
-    plain = losses.bradley_terry(difference, target).tolist()
-    assert losses.rao_kupper(difference, target, none, double(1e-9)[0]).tolist() == pytest.approx(plain)
-    assert losses.davidson(difference, target, none, double(-40)[0]).tolist() == pytest.approx(plain)
+    plain = bradley_terry(difference, target).tolist()
+    assert rao_kupper(difference, target, none, double(1e-9)[0]).tolist() == pytest.approx(plain)
+    assert davidson(difference, target, none, double(-40)[0]).tolist() == pytest.approx(plain)
 
 
 def test_gradients_are_those_of_finite_differences():
@@ -138,10 +146,10 @@ def test_gradients_are_those_of_finite_differences():
     target = double(1, 0.5, 0.8, 0, 0.5, 0.6)
     tied = double(0, 1, 0.2, 0, 0.4, 0)
     eta, log_nu = double(0.7)[0].requires_grad_(), double(-0.4)[0].requires_grad_()
-    assert torch.autograd.gradcheck(lambda d: losses.bradley_terry(d, target), difference)
-    assert torch.autograd.gradcheck(lambda d: losses.hinge(d, target), difference)
-    assert torch.autograd.gradcheck(lambda d, t: losses.rao_kupper(d, target, tied, t), (difference, eta))
-    assert torch.autograd.gradcheck(lambda d, t: losses.davidson(d, target, tied, t), (difference, log_nu))
+    assert torch.autograd.gradcheck(lambda d: bradley_terry(d, target), difference)
+    assert torch.autograd.gradcheck(lambda d: hinge(d, target), difference)
+    assert torch.autograd.gradcheck(lambda d, t: rao_kupper(d, target, tied, t), (difference, eta))
+    assert torch.autograd.gradcheck(lambda d, t: davidson(d, target, tied, t), (difference, log_nu))
 
 
 @pytest.mark.parametrize("kind", ["bradley-terry", "rao-kupper", "davidson", "hinge"])
@@ -389,16 +397,16 @@ def test_a_model_of_one_output_is_its_own_overall_reward():
 def test_the_tie_parameter_begins_where_equal_rewards_tie_as_often_as_the_pairs():
     for kind, share in itertools.product(("rao-kupper", "davidson"), (0.05, 0.3, 0.7)):
         start = RewardLoss(LossSettings(kind=kind), tie_share=share).tie
-        assert losses.outcomes(double(0), start)[0, 1].item() == pytest.approx(share)
+        assert outcomes(double(0), start)[0, 1].item() == pytest.approx(share)
 
 
-@pytest.mark.parametrize(("kind", "model"), [("rao-kupper", losses.rao_kupper), ("davidson", losses.davidson)])
+@pytest.mark.parametrize(("kind", "model"), [("rao-kupper", rao_kupper), ("davidson", davidson)])
 def test_a_step_moves_the_tie_parameter_by_gradient_over_information(kind, model):
     """Gradient by autograd, information as the expectation of the squared gradient over the three outcomes."""
     settings, share = LossSettings(kind=kind), 0.2
     values, pairs = torch.randn(8, 1), made_up_pairs(8, 50)
     loss = RewardLoss(settings, tie_share=share)
-    start = losses.tie_start(kind, share)
+    start = tie_start(kind, share)
     difference = (values[pairs.chosen] - values[pairs.rejected])[:, 0].double()
     weight, target, tied = pairs.weight.double(), pairs.target.double(), (pairs.target == 0.5).double()
 
@@ -408,7 +416,7 @@ def test_a_step_moves_the_tie_parameter_by_gradient_over_information(kind, model
         return torch.autograd.grad(torch.stack(found).sum(), parameter)[0]
 
     ones, zeros = torch.ones_like(target), torch.zeros_like(target)
-    probability = losses.outcomes(difference, loss.tie)
+    probability = outcomes(difference, loss.tie)
     squares = torch.stack([slopes(ones, zeros), slopes(ones / 2, ones), slopes(zeros, zeros)], dim=1) ** 2
     information = (weight * (probability * squares).sum(dim=1)).sum()
     prior = losses.TIE_PRIOR * information / weight.sum()
@@ -476,7 +484,7 @@ def drawn(true, tie, count, *, seed=0) -> Row:
     random = np.random.default_rng(seed)
     first = random.integers(0, len(true), count)
     second = (first + random.integers(1, len(true), count)) % len(true)
-    probability = losses.outcomes(true[first] - true[second], tie).numpy()
+    probability = outcomes(true[first] - true[second], tie).numpy()
     outcome = (random.random((count, 1)) > probability.cumsum(axis=1)).sum(axis=1).clip(max=2)
     swapped = outcome == 2
     pairs = np.where(swapped[:, None], np.column_stack([second, first]), np.column_stack([first, second]))

@@ -14,10 +14,9 @@ import torch
 from tiny import DECODERS, ENCODERS, WINDOW, tiny_classifier, tiny_model
 
 from prefkit.training import attention
-from prefkit.training.groups import Group, Pair
+from prefkit.training.groups import Group, Pair, TokenGroup
 from prefkit.training.packed import enable_packing, packed_rewards, packs, padded_rewards, rewards
 from prefkit.training.packing import SHARED, PackedRow, group_tokens, pack, plan_rows
-from prefkit.training.tokens import TokenGroup
 
 # peft reads transformers' old name of activation checkpointing
 old_name = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")

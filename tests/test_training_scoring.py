@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,6 +118,19 @@ def test_heads_add_up_to_the_overall_reward(tmp_path: Path) -> None:
     np.testing.assert_allclose(found[:, 0], outputs[:, 0] + 2 * outputs[:, 1], atol=1e-5)
     assert model.heads == ("warm", "safe")
     assert json.loads((folder / "config.json").read_text())["id2label"] == {"0": "warm", "1": "safe"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no umask")
+@pytest.mark.parametrize("mask", [0o022, 0o027])
+def test_every_file_of_a_model_is_as_open_as_the_umask_lets_it(tmp_path: Path, mask: int) -> None:
+    """The weights too, which safetensors makes for their owner alone."""
+    before = os.umask(mask)
+    try:
+        modes = {path.name: path.stat().st_mode & 0o777 for path in saved(tmp_path).iterdir()}
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+    assert "model.safetensors" in modes and set(modes.values()) == {0o666 & ~mask}, modes
 
 
 def test_normalised_rewards_are_standard_deviations_from_the_training_mean(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from prefkit.errors import PrefkitError
 from prefkit.training.groups import Group, Rewards
 from prefkit.training.reward_info import RewardInfo
 from prefkit.training.reward_model import RewardModel, save_reward_model
-from prefkit.training.serving import WAITING, Desk, Serving, application, serve
+from prefkit.training.serving.desk import WAITING, Desk
+from prefkit.training.serving.server import Serving, application, serve
 from tests.tiny import tiny_classifier, tiny_model
 
 pytest.importorskip("torch")

@@ -14,8 +14,9 @@ from tiny import CHATML, SPECIAL
 
 from prefkit.errors import PrefkitError
 from prefkit.records import Message
-from prefkit.training.groups import Group, Pair
-from prefkit.training.tokens import GroupTokenizer, TokenGroup, fault_in_ids
+from prefkit.training.groups import Group, Pair, TokenGroup
+from prefkit.training.preflight import fault_in_ids
+from prefkit.training.tokens import GroupTokenizer
 
 WORDS = (
     "I am not sure that the breathing helps me. \n\n Human: what can I do?\n\nAssistant: the others help the most, "
@@ -222,11 +223,11 @@ def test_a_common_beginning_of_responses_stays_with_them():
 
 def counted(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """How many letters a tokenizer has read since."""
-    from prefkit.training import tokens
+    from prefkit.training import encodings
 
     read: list[int] = []
-    encoder = tokens._Encoder
-    call, places = encoder.__call__, tokens._PlainTexts._with_places
+    encoder = encodings._Encoder
+    call, places = encoder.__call__, encodings.PlainTexts._with_places
 
     def counting(self: Any, texts: Any, **options: Any) -> Any:
         read.extend(map(len, texts))
@@ -237,7 +238,7 @@ def counted(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int
         return places(self, texts)
 
     monkeypatch.setattr(encoder, "__call__", counting)
-    monkeypatch.setattr(tokens._PlainTexts, "_with_places", counting_places)
+    monkeypatch.setattr(encodings.PlainTexts, "_with_places", counting_places)
     return lambda: sum(read)
 
 

@@ -46,6 +46,37 @@ def tiny_tokenizer(folder: Path, *, pad_is_eos: bool = False, bos: bool = False,
     return folder
 
 
+def tiny_encoder_tokenizer(folder: Path, *, two_types: bool = True, model_max_length: int | None = None) -> Path:
+    """A token a byte, no chat template: ``[CLS] prompt [SEP] response [SEP]``, as encoders read pairs of texts.
+
+    Args:
+        folder: where it is saved.
+        two_types: the response's tokens are of type 1, as BERT's.
+        model_max_length: what it says of the model.
+    """
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    special = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(
+        models.BPE(vocab={token: place for place, token in enumerate((*special, *letters))}, merges=[])
+    )
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    second = 1 if two_types else 0
+    tokenizer.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", f"[CLS] $A [SEP] $B:{second} [SEP]:{second}", [("[CLS]", 1), ("[SEP]", 2)]
+    )
+    names = {"pad_token": "[PAD]", "cls_token": "[CLS]", "sep_token": "[SEP]", "unk_token": "[UNK]"}
+    inputs = ["input_ids", *(["token_type_ids"] if two_types else []), "attention_mask"]
+    options = {"model_max_length": model_max_length} if model_max_length else {}
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **names, **options)
+    wrapped.save_pretrained(folder)
+    return folder
+
+
 def tiny_config(kind: Kind, *, pad_token_id: int = 0, **options: Any) -> Any:
     """The configuration of a two-layer model; ``options`` replace its fields."""
     import transformers

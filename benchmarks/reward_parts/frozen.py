@@ -5,7 +5,8 @@
 chatpsychiatrist: 229 questions, five models, our ratings; all pairs whose mean ratings are 0.5 apart or more. PandaLM:
 pairs of which a majority of three people prefers one. Five folds by prompt, near-duplicates together; the second column
 also leaves out of training both policies of each pair that is scored. Layer and C are chosen inside the training folds.
-Accuracy with a 95% interval from a bootstrap over prompts; a tied reward is half right.
+Accuracy with a 95% interval from a bootstrap over prompts; a tied reward is half right. A pair with a response that
+is too long for a model is left out of its row, which says how many they are.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from prefkit.training.baselines import BASELINES, Maker, OutOfFold, cross_valida
 from prefkit.training.bases import MINILM
 from prefkit.training.examples import read_groups
 from prefkit.training.features import FeatureTable, FrozenReader, feature_cache, read_features
-from prefkit.training.frozen import Fitter
 from prefkit.training.groups import Group, Pair
+from prefkit.training.head_fitting import Fitter
 from prefkit.training.reward_info import Pooling
 
 PRINCIPLES = ("empathy", "relevance", "clarity", "safety", "exploration", "autonomy", "staging")
@@ -88,6 +89,13 @@ def accuracies(groups: Sequence[Group], found: OutOfFold, gaps: Sequence[float])
     return list(estimates(sums, resamples=2000, seed=0).values())
 
 
+def unscored(groups: Sequence[Group], found: OutOfFold) -> int:
+    """How many pairs are no ties and have no margin, mostly as a response was too long to be read."""
+    pairs = [pair for group in groups for pair in group.pairs]
+    known = np.isfinite(np.concatenate([one for one in found.rewards if len(one)])).all(axis=1)
+    return sum(not (pair.tied or there) for pair, there in zip(pairs, known, strict=True))
+
+
 def rows(groups: Sequence[Group]) -> dict[str, Callable[[], Maker]]:
     """The scorers of the table; what a row has to read is read when it is asked for."""
     tables: dict[str, FeatureTable] = {}
@@ -145,7 +153,9 @@ def main() -> None:
         cells = []
         for leave_policies_out in (False, True):
             found = cross_validated(make, groups, leave_policies_out=leave_policies_out)
-            cells.append(" / ".join(map(said, accuracies(groups, found, gaps))))
+            missing = unscored(groups, found)
+            left_out = f"; {missing:,} pairs left out, not read" if missing else ""
+            cells.append(" / ".join(map(said, accuracies(groups, found, gaps))) + left_out)
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
         print(f"{name}: {time.process_time() - since:.0f} CPU-s", file=sys.stderr)
 

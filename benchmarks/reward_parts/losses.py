@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prefkit.training.losses import Kind, LossSettings, RewardLoss, outcomes
+from prefkit.training.losses import LossSettings, RewardLoss
+from prefkit.training.paired_comparison import Kind, outcomes
 
 RESPONSES = 30
 TIES: tuple[dict[str, float], ...] = (

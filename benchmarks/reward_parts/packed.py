@@ -24,10 +24,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from prefkit.training.examples import read_groups
-from prefkit.training.groups import Group
+from prefkit.training.groups import Group, TokenGroup
 from prefkit.training.packed import enable_packing, packed_rewards, padded_rewards
 from prefkit.training.packing import PackedRow, group_tokens, pack, plan_rows
-from prefkit.training.tokens import GroupTokenizer, TokenGroup
+from prefkit.training.tokens import GroupTokenizer
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from typing import Any
 
 from benchmarks.proof import Check, report
 from prefkit.training.examples import read_groups
-from prefkit.training.groups import Group
-from prefkit.training.tokens import GroupTokenizer, TokenGroup
+from prefkit.training.groups import Group, TokenGroup
+from prefkit.training.tokens import GroupTokenizer
 
 GOAL = 2.0
 

@@ -66,7 +66,7 @@ def _from_server(run: Run, url: str | None, folder: Path | None, datasets: tuple
 def _from_file(run: Run, file: str, annotator: str | None) -> PullReport:
     from prefkit.annotation.pull import SourceFile, pull_file
     from prefkit.cli.progress import Bars
-    from prefkit.importing.files import read_rows, source_digest, source_size
+    from prefkit.rows.files import read_rows, source_digest, source_size
 
     with Bars() as bars:
         moved = bars.open_absolute("Reading", source_size(file), "MB")

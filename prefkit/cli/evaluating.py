@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from prefkit.cli.figures import table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from prefkit.training.measuring.report import Measured, Report, Row
+    from prefkit.training.measuring.report import Curve, Measured, Report, Row, Size
     from prefkit.training.measuring.rewardbench import Scores
 
 WIDE = 160
@@ -56,6 +57,12 @@ FEW = 12
 @click.option("--majority", is_flag=True, help="Labels are what most annotators say, not their shares.")
 @click.option("--no-baselines", is_flag=True, help="Without length, words and policies beside the models.")
 @click.option("--no-left-out", is_flag=True, help="Fit nothing again with policies left out, which takes longest.")
+@click.option(
+    "--learning-curve",
+    "curve",
+    is_flag=True,
+    help="Fit baselines and frozen models again on 10, 20, 40, 70% of RUN's training prompts, five draws each.",
+)
 @click.option("--device", metavar="NAME", help="Such as cpu or cuda.  [the fastest there is]")
 @click.option("--rounds", type=click.IntRange(min=100), default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -73,6 +80,7 @@ def eval_rm(
     majority: bool,
     no_baselines: bool,
     no_left_out: bool,
+    curve: bool,
     device: str | None,
     rounds: int,
     seed: int,
@@ -83,9 +91,11 @@ def eval_rm(
     \b
         prefkit eval-rm runs/first --rm small
         prefkit eval-rm runs/first --rm one --rm two --rm three --by disagreement
+        prefkit eval-rm runs/first --rm frozen --learning-curve
         prefkit eval-rm pandalm.json --rm runs/first/reward-models/small --majority --out figures
         prefkit eval-rm reward-bench-2.jsonl --rm runs/first/reward-models/small
     """
+    from prefkit.cli.progress import Bars
     from prefkit.training.measuring import evaluating
     from prefkit.training.measuring.report import MeasureSettings
 
@@ -93,6 +103,7 @@ def eval_rm(
         split=split,
         baselines=not no_baselines,
         left_out=not no_left_out,
+        curve=curve,
         soft=not majority,
         device=device,
         measure=MeasureSettings(rounds=rounds, seed=seed, least_gaps=tuple(sorted(set(gaps)))),
@@ -103,7 +114,8 @@ def eval_rm(
         _show(_scores(scores))
         written = evaluating.write_scores(scores, out) if out else []
     else:
-        report = evaluating.evaluate(source, models, settings, _say)
+        with Bars() as bars:
+            report = evaluating.evaluate(source, models, settings, _say, bars.open)
         _show(_rendered(report, wanted or ALWAYS))
         folder = out or evaluating.saved_in(source, models)
         written = evaluating.write_report(report, folder) if folder else []
@@ -126,10 +138,14 @@ def _show(parts: Iterator[RenderableType]) -> None:
     import sys
 
     from rich.console import Console
+    from rich.table import Table
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
     console = Console(highlight=False, markup=False, emoji=False, width=width)
     for part in parts:
+        if isinstance(part, Table) and part.title:
+            console.print(part.title, style="table.title")  # inside the table it would be cut to the table's width
+            part.title = None
         console.print(part)
 
 
@@ -140,7 +156,10 @@ def _rendered(report: Report, wanted: Sequence[str]) -> Iterator[RenderableType]
 
     counts = report.counts
     where = f"{report.source}, {report.split}" if report.split else report.source
-    yield Text.assemble("\n", (where, "bold"), f": {_counted(counts)}\n")
+    yield Text.assemble("\n", (where, "bold"), f": {_counted(counts)}")
+    for reason, count in sorted(report.left_out.items()):
+        yield f"  {count:,} {reason}"
+    yield ""
     for title, wanted_figures in (("who is put first, %", RIGHT), ("how sure, and what of", SURE)):
         shown = rows(report, wanted_figures)
         made = table(title, *shown[0])
@@ -167,7 +186,10 @@ def _rendered(report: Report, wanted: Sequence[str]) -> Iterator[RenderableType]
     if any(one.best_of for one in models):
         yield _best_of(models, report.rated)
         yield ""
+    yield from _curves(report.curves)
     for one in models:
+        for reason, count in sorted(one.tally.items()):
+            yield f"  {one.name}: {count:,} {reason}"
         if one.temperature_from:
             yield f"  {one.name}: temperature {one.temperature:.3g} from {one.temperature_from}"
     for one in report.scorers:
@@ -184,7 +206,7 @@ def _counted(counts: Mapping[str, int]) -> str:
     if counts["ties"]:
         words.append(f"{counts['ties']:,} ties")
     if counts["unread"]:
-        words.append(f"{counts['unread']:,} pairs not read")
+        words.append(f"{counts['unread']:,} more pairs not read")
     return ", ".join(words)
 
 
@@ -226,10 +248,43 @@ def _best_of(models: Sequence[Measured], rated: bool) -> RenderableType:
                 cells += ["", "", ""]
                 continue
             number = best.gain.n
-            possible = "-" if best.possible.value is None else f"{best.possible.value:.3f}"
-            cells += [in_words("gain", best.gain), possible, in_words("share", best.share)]
+            possible = replace(best.possible, low=None, high=None)
+            cells += [in_words("gain", best.gain), in_words("gain", possible), in_words("share", best.share)]
         made.add_row(str(n), *cells, f"{number:,}")
     return made
+
+
+def _curves(curves: Sequence[Curve]) -> Iterator[RenderableType]:
+    """Pairs x scorer: accuracies with intervals, for each gap that leaves pairs out too; how far draws are apart."""
+    from prefkit.training.measuring.report import in_words
+
+    sizes = {size.share: size for curve in curves for size in curve.sizes}
+    names = list(dict.fromkeys(name for size in sizes.values() for name in size.figures))
+    numbers = {name: max(one.figures[name].n for one in sizes.values() if name in one.figures) for name in names}
+    shown = [name for name in names if name == "accuracy" or numbers[name] < numbers["accuracy"]]
+
+    def rows(title: str, cell: Callable[[Size], str]) -> RenderableType:
+        made = table(title, "share", "prompts", "pairs", *(curve.name for curve in curves))
+        for share, size in sorted(sizes.items()):
+            cells = (next((cell(one) for one in curve.sizes if one.share == share), "-") for curve in curves)
+            made.add_row(f"{share:.0%}", f"{size.prompts:,}", f"{size.pairs:,.0f}", *cells)
+        return made
+
+    for name in shown:
+        title = "accuracy" if name == "accuracy" else name.replace("accuracy_gap_", "gap >= ")
+        yield rows(
+            f"learning curve: {title}, %, {numbers[name]:,} held-out pairs",
+            lambda size, name=name: in_words("accuracy", size.figures.get(name)),  # type: ignore[misc]
+        )
+        yield ""
+    if curves:
+        yield rows("learning curve: accuracy of single draws of training prompts, lowest to highest, %", _span)
+        yield ""
+
+
+def _span(size: Size) -> str:
+    draws = size.draws["accuracy"]
+    return f"{100 * min(draws):.1f} to {100 * max(draws):.1f}" if len(draws) > 1 else f"{100 * draws[0]:.1f}"
 
 
 def _scores(scores: Mapping[str, Scores]) -> Iterator[RenderableType]:
@@ -248,6 +303,8 @@ def _scores(scores: Mapping[str, Scores]) -> Iterator[RenderableType]:
         if one.equal:
             rule = "wrong" if one.version == 1 else "shared"
             yield f"{name}: {one.equal:,} rows with equal rewards at the top, which count as {rule}"
+        if one.unread:
+            yield f"{name}: {one.unread:,} rows with a response that it cannot read, which count as wrong"
 
 
 def _percent(scores: Scores, name: str) -> str:

@@ -115,7 +115,7 @@ def presets() -> None:
     \b
         prefkit import presets
     """
-    from prefkit.importing.presets import PRESETS
+    from prefkit.rows.presets import PRESETS
 
     for preset in PRESETS.values():
         words = " ".join((preset.read.__doc__ or "").split())
@@ -124,9 +124,9 @@ def presets() -> None:
 
 def _import(kind: Any, path: Path, file: str, options: dict[str, Any]) -> None:
     from prefkit.cli.progress import Bars
-    from prefkit.importing.files import source_size
     from prefkit.importing.importer import import_file
     from prefkit.importing.resolver import ImportSettings
+    from prefkit.rows.files import source_size
     from prefkit.run import Run
 
     run = Run(path)

@@ -113,7 +113,7 @@ def serve_rm(
     import os
 
     from prefkit.training.reward_model import RewardModel
-    from prefkit.training.serving import Serving, serve
+    from prefkit.training.serving.server import Serving, serve
 
     settings = Serving(host=host, port=port, key=os.environ.get(key_env) or None, key_name=key_env)
     settings.check()

@@ -8,7 +8,6 @@ ones.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,9 @@ from typing import Any, Literal
 import msgspec
 
 from prefkit.errors import InputError
-from prefkit.importing.drafts import (
+from prefkit.records import Message, Winner
+from prefkit.rows.cells import as_count, as_key, as_messages, as_text
+from prefkit.rows.drafts import (
     ComparisonDraft,
     Draft,
     PromptDraft,
@@ -26,7 +27,6 @@ from prefkit.importing.drafts import (
     ResponseRef,
     Unfit,
 )
-from prefkit.records import Message, Winner
 from prefkit.rubric import Rubric
 
 Kind = Literal["prompts", "responses", "judgements"]
@@ -268,59 +268,6 @@ class ColumnReader:
     def _side(self, values: Mapping[str, Any], name: str) -> ResponseRef:
         side, prompt = self._needed(values, name), self._text(values, "prompt")
         return ResponseRef(prompt, side, None, None) if prompt else ResponseRef(key=side)
-
-
-def as_key(value: Any) -> str | None:
-    """A cell as a name: 12.0 and "12" are the same key, an empty cell is none.
-
-    Raises:
-        Unfit: it holds several values.
-    """
-    if isinstance(value, list | dict):
-        raise Unfit("a list or an object instead of a text", repr(value)[:80])
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return None
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip() or None
-
-
-def as_text(value: Any, name: str) -> str:
-    """A cell as words, kept as they are.
-
-    Raises:
-        Unfit: it is empty, or holds several values.
-    """
-    if as_key(value) is None:
-        raise Unfit(f"empty {name}")
-    return value if isinstance(value, str) else str(value)
-
-
-def as_count(value: str | None, name: str) -> int | None:
-    """A whole number from 0, or None where the cell is empty."""
-    if value is None:
-        return None
-    if not value.isdecimal() or len(value) > 9:
-        raise Unfit(f"{name} is not a whole number from 0", repr(value[:80]))
-    return int(value)
-
-
-def as_messages(raw: Any) -> tuple[Message, ...]:
-    """A dialogue in the chat format, given as a list of messages or as its JSON.
-
-    Raises:
-        Unfit: it is not one, or it does not end with the client.
-    """
-    try:
-        value = msgspec.json.decode(raw) if isinstance(raw, str) else raw
-        messages = msgspec.convert(
-            [{"role": turn["role"], "content": turn["content"]} for turn in value], tuple[Message, ...]
-        )
-    except (msgspec.MsgspecError, TypeError, KeyError, RecursionError) as error:
-        raise Unfit("not a dialogue of role and content", f"{error}") from None
-    if not messages or messages[-1].role != "user" or not messages[-1].content.strip():
-        raise Unfit("the dialogue does not end with the client")
-    return messages
 
 
 _VERDICTS: dict[str, Winner] = {

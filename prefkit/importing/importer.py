@@ -31,11 +31,11 @@ from prefkit.importing.columns import (
     resolve_columns,
     unread_columns,
 )
-from prefkit.importing.drafts import Draft
-from prefkit.importing.files import Row, read_rows, source_digest
-from prefkit.importing.presets import PRESETS, Preset, Source, find_preset
 from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings, Resolver, Spool
 from prefkit.records import Judgement, Response
+from prefkit.rows.drafts import Draft
+from prefkit.rows.files import Row, read_rows, source_digest
+from prefkit.rows.presets import PRESETS, Preset, Source, find_preset
 from prefkit.run import Import, Run
 
 HEAD = 100  # rows by which a file's columns are known: a record of JSON leaves out what it does not have

@@ -18,8 +18,6 @@ from typing import Any, BinaryIO, TypeVar
 import msgspec
 
 from prefkit.errors import InputError, RecordError
-from prefkit.importing.drafts import ComparisonDraft, Draft, PromptDraft, RatingDraft, ResponseDraft, Target, Unfit
-from prefkit.importing.files import Row
 from prefkit.records import (
     Comparison,
     Judgement,
@@ -34,6 +32,8 @@ from prefkit.records import (
     prompt_id,
     response_id,
 )
+from prefkit.rows.drafts import ComparisonDraft, Draft, PromptDraft, RatingDraft, ResponseDraft, Target, Unfit
+from prefkit.rows.files import Row
 from prefkit.rubric import Principle
 from prefkit.run import Run
 

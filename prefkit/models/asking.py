@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ import msgspec
 
 from prefkit.durable import Appender, explained_disk_errors, mend_last_line
 from prefkit.errors import RunError
+from prefkit.interrupts import interrupts
 from prefkit.models.budget import Budget
 from prefkit.models.catalogue import Catalogue
 from prefkit.models.chat import Model, Task
@@ -240,7 +240,7 @@ class _Round:
             engine = Engine(lanes, self.file.append, self.failures.add, limits, self.budget)
             watching = asyncio.create_task(self._look(engine.tally, total))
             try:
-                with _interruptible(engine):
+                with interrupts(_presses(engine)):
                     tally = await engine.run()
             finally:
                 watching.cancel()
@@ -261,26 +261,16 @@ class _Round:
                 await loop.run_in_executor(None, self.file.sync)
 
 
-@contextlib.contextmanager
-def _interruptible(engine: Engine) -> Iterator[None]:
+def _presses(engine: Engine) -> Callable[[], None]:
     """Ctrl-C once: nothing more is sent, what is in flight is waited for. Twice: that is left, too."""
-    loop, pressed = asyncio.get_running_loop(), 0
+    pressed = 0
 
     def press() -> None:
         nonlocal pressed
         pressed += 1
         engine.stop("stopped") if pressed == 1 else engine.abandon()
 
-    taken = []
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-        for one in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(one, press)
-            taken.append(one)
-    try:
-        yield
-    finally:
-        for one in taken:
-            loop.remove_signal_handler(one)
+    return press
 
 
 def _in_event_loop(round_: _Round) -> AskReport:

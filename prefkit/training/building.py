@@ -21,6 +21,7 @@ from prefkit.training.bases import base_model
 from prefkit.training.packed import enable_packing
 from prefkit.training.reward_model import choose_pad_token
 from prefkit.training.settings import TrainingSettings
+from prefkit.training.tokens import window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -66,6 +67,17 @@ def tokenizer_of(base: str) -> Any:
     except (OSError, ValueError, KeyError) as error:
         found = " ".join(str(error).split())[:200]
         raise PrefkitError(base, found, "a model with its tokenizer", "Name a folder that has both.") from None
+
+
+def window_of(base: str, tokenizer: Any) -> int:
+    """The tokens that a base model can hold."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(base_model(base))
+    except (OSError, ValueError):  # of adapters alone: their own base has the config
+        config = None
+    return window(config, tokenizer)
 
 
 def build(settings: TrainingSettings, tokenizer: Any, outputs: int = 1) -> Built:

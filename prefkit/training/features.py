@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,11 +29,9 @@ import numpy.typing as npt
 from prefkit.durable import clear_parts, file_digest, make_folders, replacing
 from prefkit.errors import PrefkitError
 from prefkit.training.bases import base_model, cache_folder
-from prefkit.training.groups import Group
+from prefkit.training.groups import Group, TokenGroup
 from prefkit.training.reward_info import Pooling, template_digest
-
-if TYPE_CHECKING:
-    from prefkit.training.tokens import TokenGroup
+from prefkit.training.tokens import GroupTokenizer, window
 
 Values = npt.NDArray[np.float32]
 POOLED = ("mean", "last")
@@ -98,8 +96,7 @@ class FrozenReader:
             found = f"layer {', '.join(map(str, layers or ()))}" if layers else "no layer"
             raise PrefkitError(base, found, f"layers from 1 to {self.depth}", "Ask for another --layer.")
         self.width: int = self.config.hidden_size
-        room = getattr(self.config, "max_position_embeddings", None) or max_tokens
-        self.max_tokens = min(max_tokens, room)
+        self.max_tokens = min(max_tokens, window(self.config, self.tokenizer))
         self.template = template_digest(self.tokenizer.chat_template)
         self.tally: Counter[str] = Counter()
         """What was cut or not read, by reason."""
@@ -155,8 +152,6 @@ class FrozenReader:
     def read(self, groups: Iterable[Group]) -> Iterator[tuple[Group, Values]]:
         """Groups with the features of their responses, float32 [responses, layers, 2, width]; NaN where a response is
         too long to be read with any of its prompt."""
-        from prefkit.training.tokens import GroupTokenizer
-
         tokenizer = GroupTokenizer(
             self.tokenizer, max_tokens=self.max_tokens, over_long="cut", plain=self._plain, batch=1
         )

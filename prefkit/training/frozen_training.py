@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,9 +18,14 @@ import numpy as np
 from prefkit import __version__
 from prefkit.durable import replacing
 from prefkit.training.begun import DONE, claimed, identity
+from prefkit.training.card import Card
 from prefkit.training.examples import read_groups
+from prefkit.training.features import FrozenReader, feature_cache, read_features
+from prefkit.training.frozen import FrozenRewardModel
+from prefkit.training.groups import Group
+from prefkit.training.head_fitting import Fit, Fitter
 from prefkit.training.held_out import beside_baselines
-from prefkit.training.reward_info import Pooling
+from prefkit.training.reward_info import Pooling, RewardInfo
 from prefkit.training.trained_report import Trained, versions
 from prefkit.training.training_pairs import TrainingData, held_out_groups, rubric_of, without_policies
 
@@ -59,9 +65,6 @@ def train_frozen_reward_model(
     Raises:
         PrefkitError: there is nothing to learn from, the base cannot be read, or the folder holds something else.
     """
-    from prefkit.training.card import Card
-    from prefkit.training.frozen import train_frozen
-
     with claimed(folder, overwrite):
         since = time.monotonic()
         read = read_groups(data.source, data.split, plain=data.plain, soft=data.soft, weights=data.weights)
@@ -107,3 +110,83 @@ def train_frozen_reward_model(
         with replacing(folder / DONE) as file:
             file.write(json.dumps(done, indent=1).encode() + b"\n")
     return Trained(folder=folder, counts=counts, rows=rows, notes=notes, seconds=seconds)
+
+
+@dataclass(frozen=True)
+class FrozenReport:
+    """What ``train_frozen`` did.
+
+    Args:
+        model: what it wrote.
+        fit: the head and how it was chosen.
+        responses: whose features were read or found.
+        tally: what was cut or not read, by reason.
+    """
+
+    model: FrozenRewardModel
+    fit: Fit
+    responses: int
+    tally: Counter[str]
+
+
+def train_frozen(
+    groups: Iterable[Group],
+    folder: Path,
+    *,
+    base: str = "smollm2",
+    layer: int | None = None,
+    pooling: Pooling = "mean",
+    max_tokens: int = 2048,
+    plain: bool = False,
+    seed: int = 0,
+    card: Card | None = None,
+    cache: Path | None = None,
+    device: str | None = None,
+    done: Callable[[int], None] = lambda responses: None,
+    tried: Callable[[], None] = lambda: None,
+) -> FrozenReport:
+    """Fit a head on groups' pairs and write the reward model.
+
+    Args:
+        groups: of the training split.
+        folder: reward-models/NAME.
+        base: see ``base_model``.
+        layer: whose states are read; None to choose one.
+        pooling: ``mean`` over the response, its ``last`` token, or both.
+        max_tokens: of a prompt with a response.
+        plain: write words as they are, without the chat template.
+        seed: shuffles prompts for the search.
+        card: what the model card says.
+        cache: where features are kept; None for the user's cache folder.
+        device: None for a GPU where there is one.
+        done: called with the number of responses read or found, group by group.
+        tried: called after each layer of the search.
+
+    Raises:
+        PrefkitError: no pairs, too few prompts to choose by, no such base or layer, a folder that cannot be written.
+    """
+    some = [group for group in groups if group.pairs]
+
+    def opened(layers: Sequence[int] | None) -> FrozenReader:
+        return FrozenReader(base, layers=layers, max_tokens=max_tokens, plain=plain, device=device)
+
+    reader = opened(None if layer is None else [layer])
+    table = read_features(reader, some, cache or feature_cache(), done)
+    fitter = Fitter(table, pooling=pooling, seed=seed)
+    fit = fitter.fit(some, tried)
+    info = RewardInfo(
+        kind="frozen",
+        base=base,
+        template=reader.template,
+        max_tokens=reader.max_tokens,
+        plain=plain,
+        mean=fit.mean,
+        std=fit.std,
+        temperature=fit.temperature,
+        layer=fit.layer,
+        pooling=pooling,
+    )
+    at_layer = reader if reader.layers == (fit.layer,) else opened([fit.layer])
+    model = FrozenRewardModel(info, fit.weights, at_layer, fit.shrinkage)
+    model.save(folder, card)
+    return FrozenReport(model, fit, len(table.places), reader.tally + fitter.tally)

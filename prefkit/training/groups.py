@@ -1,4 +1,4 @@
-"""What every reward model reads: a prompt with its responses, and the pairs among them.
+"""What every reward model reads: a prompt with its responses, and the pairs among them; the same in tokens.
 
 All responses of a prompt stand together, so that a model can read the prompt once and each response once, whatever the
 number of pairs they stand in.
@@ -6,7 +6,8 @@ number of pairs they stand in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -17,6 +18,8 @@ from prefkit.records import Message
 
 Rewards = npt.NDArray[np.float32]
 """[responses, 1 + heads] of a group: the overall reward, in log-odds, then one column for each head."""
+Ids = npt.NDArray[np.int32]
+"""[tokens] of a text, as numbers of the vocabulary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +89,63 @@ def subset(group: Group, keep: Sequence[int]) -> Group:
             if pair.chosen in place and pair.rejected in place
         ),
     )
+
+
+def without_unpaired(group: Group) -> Group:
+    """The group with only those responses that stand in a pair."""
+    return subset(group, sorted({side for pair in group.pairs for side in (pair.chosen, pair.rejected)}))
+
+
+@dataclass(frozen=True)
+class TokenGroup:
+    """A group in tokens.
+
+    Args:
+        group: the group, without the responses that were over-long: its texts and ``responses`` are aligned.
+        prompt: [p] ids that all responses share.
+        responses: ids of each response, [r_i]; the last is the one at which a decoder's reward is read.
+        two_types: whether the response's tokens are of type 1, as an encoder of text pairs has them.
+    """
+
+    group: Group
+    prompt: Ids
+    responses: tuple[Ids, ...]
+    two_types: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """Of the prompt and all responses, each counted once."""
+        return len(self.prompt) + sum(map(len, self.responses))
+
+
+class Groups:
+    """Groups that can be gone through again and again.
+
+    Args:
+        source: what they were read from.
+        principles: on which the pairs may have gaps, in the rubric's order; () where there is no rubric.
+        made: gives the groups anew, and counts what it leaves out.
+    """
+
+    def __init__(
+        self, source: str, principles: tuple[str, ...], made: Callable[[Counter[str]], Iterator[Group]]
+    ) -> None:
+        self.source = source
+        self.principles = principles
+        self.tally: Counter[str] = Counter()
+        """What was left out, by reason."""
+        self.prompts = self.responses = self.pairs = 0
+        self._made = made
+        for group in made(self.tally):
+            self.prompts += 1
+            self.responses += len(group.texts)
+            self.pairs += len(group.pairs)
+
+    def __iter__(self) -> Iterator[Group]:
+        return self._made(Counter())
+
+    def __len__(self) -> int:
+        return self.prompts
 
 
 class Scorer(Protocol):

@@ -9,7 +9,8 @@ import numpy as np
 from prefkit.errors import PrefkitError
 from prefkit.training.baselines import BASELINES
 from prefkit.training.groups import Group, Rewards
-from prefkit.training.measuring.report import Scored, measure, rows
+from prefkit.training.measuring.figures import Scored, measure
+from prefkit.training.measuring.report import rows
 from prefkit.training.measuring.table import rewards_of, table_of
 
 

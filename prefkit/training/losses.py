@@ -2,11 +2,8 @@
 
 Reads rewards of the responses of a packed row, and which of them were preferred; gives sums, so that whoever trains
 can normalise over a whole step whatever the rows and the processes it was cut into. Everything is computed in float32
-from the differences d = r(chosen) - r(rejected), in log-odds.
-
-A label is a probability. ``target`` is the probability with which the chosen response is better, and a loss is the
-expected negative log-likelihood under it; a target of one half is a tie, which the models with ties see as a third
-outcome and the others as half a win each way.
+from the differences of rewards, under a model of ``paired_comparison``, with what else was asked for: margins, rewards
+around 0, a penalty on length, the heads' own losses.
 
 A few numbers are learned beside the model: the tie parameter, the weights that combine the heads, and the running
 correlation of reward and length. They are no parameters of the network: with a learning rate that suits its weights
@@ -19,15 +16,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from prefkit.training.heads import overall
-
-Kind = Literal["bradley-terry", "rao-kupper", "davidson", "hinge"]
+from prefkit.training.paired_comparison import (
+    ETA,
+    LOG_NU,
+    Kind,
+    bradley_terry,
+    davidson,
+    davidson_logs,
+    hinge,
+    rao_kupper,
+    rao_kupper_logs,
+    tie_start,
+)
 
 MEMORY = 1000.0
 """After so many pairs (by weight) what a step said counts 1/e; after a quarter of all seen, where that is more."""
@@ -40,12 +46,6 @@ TIE_PRIOR = 20.0
 
 COMBINE_PRIOR = 50.0
 """The starting weights of the heads count as so many pairs in which each head leads by one log-odds."""
-
-ETA = (1e-4, 8.0)
-"""Where the tie parameter of Rao and Kupper may lie, as ln theta."""
-
-LOG_NU = (-9.0, 9.0)
-"""Where the tie parameter of Davidson may lie, as ln nu."""
 
 LARGEST_TIE_STEP = 0.5
 
@@ -148,129 +148,6 @@ class RowLoss(NamedTuple):
     """Scalar: the sum of the weights."""
     statistics: Tensor
     """[k] float64 without gradient: sums over pairs. Add them over rows and processes for `finish_step`."""
-
-
-def bradley_terry(difference: Tensor, target: Tensor) -> Tensor:
-    """Negative log-likelihood of each pair: -p ln s(d) - (1 - p) ln s(-d), with s the logistic function.
-
-    A tie (p = 1/2) pulls the difference to 0, and no soft label asks for more than its own log-odds, ln(p / (1 - p)).
-
-    Args:
-        difference: [n] d, the reward of the chosen response less that of the rejected one, in log-odds.
-        target: [n] p, the probability that the chosen one is better.
-
-    Returns:
-        [n] in nats.
-
-    Source: Bradley & Terry 1952, doi:10.2307/2334029; as a loss, Ouyang et al. 2022, arXiv:2203.02155, eq. 1.
-    """
-    return -target * functional.logsigmoid(difference) - (1 - target) * functional.logsigmoid(-difference)
-
-
-def hinge(difference: Tensor, target: Tensor, margin: float = 1.0) -> Tensor:
-    """Expected hinge loss of each pair: p max(0, m - d) + (1 - p) max(0, m + d).
-
-    It stops pushing where the chosen response leads by the margin. Its rewards have no scale of their own: a
-    difference is no log-odds before it is calibrated.
-
-    Args:
-        difference, target: [n], as for `bradley_terry`.
-        margin: m, the lead that is enough.
-
-    Returns:
-        [n] in the unit of the difference.
-
-    Source: the ranking support vector machine, Joachims 2002, doi:10.1145/775047.775067.
-    """
-    return target * functional.relu(margin - difference) + (1 - target) * functional.relu(margin + difference)
-
-
-def rao_kupper(difference: Tensor, target: Tensor, tied: Tensor, eta: Tensor) -> Tensor:
-    """Negative log-likelihood of each pair where a lead below a threshold is a tie.
-
-    With theta = exp(eta) >= 1::
-
-        P(chosen better)   = s(d - eta)
-        P(rejected better) = s(-d - eta)
-        P(tie)             = (theta^2 - 1) s(d - eta) s(-d - eta)
-
-    which is the model pi_i / (pi_i + theta pi_j) for pi = exp(reward). At theta = 1 it is Bradley-Terry.
-
-    Args:
-        difference: [n] d.
-        target: [n] probability that the chosen one is better, a tie counting half.
-        tied: [n] probability of a tie, at most 2 min(target, 1 - target).
-        eta: ln theta, above 0, in log-odds; a scalar.
-
-    Returns:
-        [n] in nats: -(target - tied/2) ln P(chosen better) - (1 - target - tied/2) ln P(rejected better)
-        - tied ln P(tie).
-
-    Source: Rao & Kupper 1967, doi:10.1080/01621459.1967.10482901.
-    """
-    won, tie, lost = _rao_kupper_logs(difference, eta)
-    return -((target - tied / 2) * won + tied * tie + (1 - target - tied / 2) * lost)
-
-
-def davidson(difference: Tensor, target: Tensor, tied: Tensor, log_nu: Tensor) -> Tensor:
-    """Negative log-likelihood of each pair where equal rewards make a tie likely.
-
-    ::
-
-        P(chosen better) : P(tie) : P(rejected better) = exp(d / 2) : nu : exp(-d / 2)
-
-    which is the model pi_i / (pi_i + pi_j + nu sqrt(pi_i pi_j)) for pi = exp(reward). The difference stays the
-    log-odds among the pairs that are no ties. At nu = 0 it is Bradley-Terry.
-
-    Args:
-        difference, target, tied: as for `rao_kupper`.
-        log_nu: ln nu; a scalar.
-
-    Returns:
-        [n] in nats.
-
-    Source: Davidson 1970, doi:10.1080/01621459.1970.10481082.
-    """
-    won, tie, lost = _davidson_logs(difference, log_nu)
-    return -((target - tied / 2) * won + tied * tie + (1 - target - tied / 2) * lost)
-
-
-def outcomes(difference: Tensor, tie: Mapping[str, float]) -> Tensor:
-    """Probabilities of the three outcomes.
-
-    Args:
-        difference: [n] d.
-        tie: the tie parameter by the loss's name, as `RewardLoss.tie` gives it; empty for none.
-
-    Returns:
-        [n, 3]: chosen better, tie, rejected better.
-    """
-    if "rao-kupper" in tie:
-        eta = difference.new_tensor(math.log(tie["rao-kupper"]))
-        return torch.stack(_rao_kupper_logs(difference, eta), dim=-1).exp()
-    if "davidson" in tie:
-        log_nu = difference.new_tensor(math.log(tie["davidson"]))
-        return torch.stack(_davidson_logs(difference, log_nu), dim=-1).exp()
-    return torch.stack([difference.sigmoid(), torch.zeros_like(difference), (-difference).sigmoid()], dim=-1)
-
-
-def tie_start(kind: Kind, share: float) -> float:
-    """The tie parameter under which responses of equal reward tie with the probability ``share``.
-
-    As long as a model tells nothing apart, the share of ties among the pairs is the maximum-likelihood choice.
-
-    Args:
-        kind: a loss with ties.
-        share: of ties among the pairs, from 0 to 1.
-
-    Returns:
-        ln theta = 2 artanh(share) for Rao-Kupper, since P(tie | d = 0) = (theta - 1) / (theta + 1); ln nu =
-        ln(2 share / (1 - share)) for Davidson, since P(tie | d = 0) = nu / (2 + nu). Both are kept within their bounds.
-    """
-    share = min(max(share, 0.0), 1 - 1e-6)
-    if kind == "rao-kupper":
-        return min(max(2 * math.atanh(share), ETA[0]), ETA[1])
-    return min(max(math.log(2 * share / (1 - share)) if share else -math.inf, LOG_NU[0]), LOG_NU[1])
 
 
 class RewardLoss:
@@ -468,14 +345,14 @@ class RewardLoss:
         """
         if self.settings.kind == "davidson":
             # ln P = (d/2, t, -d/2) - ln(sum of exp): by t that is -P(tie), and 1 - P(tie) for the tie itself.
-            tie = _davidson_logs(difference, difference.new_tensor(self._tie))[1].exp()
+            tie = davidson_logs(difference, difference.new_tensor(self._tie))[1].exp()
             return tie - tied, tie * (1 - tie)
         # ln P(chosen) = ln s(d - t): by t -s(t - d). ln P(tie) has 2 / (1 - exp(-2 t)) - s(t - d) - s(t + d).
         eta = self._tie
         chosen, rejected = torch.sigmoid(eta - difference), torch.sigmoid(eta + difference)
         tie = 2 / -math.expm1(-2 * eta) - chosen - rejected
         slope = (target - tied / 2) * chosen + (1 - target - tied / 2) * rejected - tied * tie
-        won, drawn, lost = (x.exp() for x in _rao_kupper_logs(difference, difference.new_tensor(eta)))
+        won, drawn, lost = (x.exp() for x in rao_kupper_logs(difference, difference.new_tensor(eta)))
         return slope, won * chosen**2 + drawn * tie**2 + lost * rejected**2
 
     def _difference_derivatives(self, difference: Tensor, target: Tensor, row: PairsOfRow) -> tuple[Tensor, Tensor]:
@@ -513,16 +390,3 @@ class RewardLoss:
 def _tied(row: PairsOfRow) -> Tensor:
     """[n] 1 for a tie, 0 otherwise: a target between a half and 1 says how surely one is better, not how often tied."""
     return (row.target == 0.5).float()
-
-
-def _rao_kupper_logs(difference: Tensor, eta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[n] log-probabilities: chosen better, tie, rejected better."""
-    won, lost = functional.logsigmoid(difference - eta), functional.logsigmoid(-difference - eta)
-    return won, 2 * eta + torch.log(-torch.expm1(-2 * eta)) + won + lost, lost
-
-
-def _davidson_logs(difference: Tensor, log_nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[n] log-probabilities: chosen better, tie, rejected better."""
-    logits = torch.stack([difference / 2, log_nu.expand_as(difference), -difference / 2])
-    won, tie, lost = torch.log_softmax(logits, dim=0)
-    return won, tie, lost

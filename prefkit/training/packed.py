@@ -231,8 +231,7 @@ def supports_packing(model: nn.Module) -> str | None:
 
 def _probe(vocabulary: int) -> PackedRow:
     """A row of two made-up prompts with two responses each."""
-    from prefkit.training.groups import Group
-    from prefkit.training.tokens import TokenGroup
+    from prefkit.training.groups import Group, TokenGroup
 
     random = np.random.default_rng(0)
     group = Group(prompt_id="probe", messages=(), response_ids=(), texts=(), policies=())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +17,7 @@ import torch
 from torch import Tensor
 
 from prefkit.training.attention import Span, Tree
-
-if TYPE_CHECKING:
-    from prefkit.training.tokens import TokenGroup
+from prefkit.training.groups import TokenGroup
 
 SHARED = 8
 """Tokens below which a shared beginning is read again by each text: a span of its own would cost more."""

@@ -19,14 +19,11 @@ from typing import Any, TypeGuard
 import msgspec
 
 from prefkit.errors import InputError
-from prefkit.importing.columns import as_key, as_messages
-from prefkit.importing.drafts import ComparisonDraft, PromptDraft, ResponseDraft, Unfit
-from prefkit.importing.files import is_hub_name, read_rows
-from prefkit.importing.presets import PRESETS, Source, as_number, find_preset
 from prefkit.records import Message
+from prefkit.rows.cells import as_key, as_messages, as_number
+from prefkit.rows.drafts import ComparisonDraft, PromptDraft, ResponseDraft, Unfit
+from prefkit.rows.presets import PRESETS, Source, find_preset
 from prefkit.rubric import Principle, Rubric
-
-__all__ = ["Compared", "ComparedPair", "Reader", "Reading", "Unfit", "is_hub_name", "read_rows", "reader_for"]
 
 UNNAMED = "human:unnamed"
 """The annotator of a file that does not say who judged."""
@@ -101,7 +98,7 @@ def reader_for(source: object, first: Row, reading: Reading, *, all_responses: b
     if _response_column(first):
         remedy = "Preferences need two responses to a prompt and which is better; one alone can only be scored."
         raise InputError(source, "one response for each row", "prompt, chosen and rejected", remedy)
-    remedy = "Rename its columns, or import it into a run, where --map says which is which."
+    remedy = "Rename its columns, or import it into a run: `prefkit import judgements` takes --map."
     raise InputError(source, _columns(first), "prompt, chosen and rejected", remedy)
 
 
@@ -111,7 +108,7 @@ def _columns(first: Row) -> str:
 
 
 def preference(row: Row, reading: Reading) -> Compared:
-    """chosen and rejected, with what else the row says of them; see ``importing.presets``."""
+    """chosen and rejected, with what else the row says of them; see ``rows.presets``."""
     preset = "hh-rlhf" if "prompt" not in row and str(row.get("chosen")).startswith("\n\nHuman:") else "preference"
     (draft,) = _drafts(preset, row, reading)
     better, worse = (draft.a, draft.b) if draft.winner == "a" else (draft.b, draft.a)

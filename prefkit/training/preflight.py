@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from prefkit.errors import PrefkitError
+from prefkit.training.groups import Ids, TokenGroup
 from prefkit.training.packed import rewards as rewards_in_training
 from prefkit.training.packing import PackedRow, pack
 from prefkit.training.reward_model import choose_pad_token
-from prefkit.training.tokens import TokenGroup, fault_in_ids
 
 LOOKED_AT = 32
 """Groups whose texts are looked at token by token."""
@@ -199,3 +199,26 @@ def _refuse_different(found: Tensor, alone: Tensor, precision: torch.dtype, base
         said = f"rewards that change with {with_what}, by {off:.2g} where texts differ by {spread:.2g}"
         remedy = "Look at config.pad_token_id and the attention implementation of the base, or take another base."
         raise PrefkitError(base, said, "the same reward as for the text alone", remedy)
+
+
+def fault_in_ids(ids: Sequence[int] | Ids, tokenizer: Any) -> str | None:
+    """What is wrong with a whole conversation in tokens; None for nothing.
+
+    Looked for: no token at all, a doubled first or last token, no token that ends the response.
+    """
+    tokens = [int(one) for one in ids]
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    if not tokens:
+        return "no tokens"
+    if bos is not None and tokens[:2] == [bos, bos]:
+        return f"the first token twice ({tokenizer.bos_token})"
+    if eos is not None and tokens[-2:] == [eos, eos]:
+        return f"the last token twice ({tokenizer.eos_token})"
+    ending = set(tokenizer.all_special_ids) | {
+        number for number, one in tokenizer.added_tokens_decoder.items() if one.special
+    }
+    while tokens and tokens[-1] not in ending and not tokenizer.decode(tokens[-1:]).strip():
+        tokens.pop()
+    if not tokens or tokens[-1] not in ending:
+        return f"no token that ends the response (such as {tokenizer.eos_token})"
+    return None

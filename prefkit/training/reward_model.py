@@ -26,7 +26,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.durable import explained_disk_errors, make_folders, replacing
+from prefkit.durable import explained_disk_errors, make_folders, open_to_others, replacing
 from prefkit.errors import PrefkitError
 from prefkit.records import Message
 from prefkit.training.card import Card, model_card
@@ -116,6 +116,8 @@ def save_reward_model(
         options = {} if state_dict is None else {"state_dict": dict(state_dict)}
         model.save_pretrained(folder, **options)
         tokenizer.save_pretrained(folder)
+        for weights in folder.glob("*.safetensors"):  # safetensors writes to a temporary file, and renames it
+            open_to_others(weights)
     with replacing(folder / "README.md") as file:
         file.write(model_card(card or Card(), info).encode())
     write_info(folder, info)

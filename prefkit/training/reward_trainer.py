@@ -36,11 +36,11 @@ from trl.trainer.reward_config import RewardConfig
 from trl.trainer.reward_trainer import RewardTrainer
 
 from prefkit.errors import PrefkitError
+from prefkit.training.groups import TokenGroup
 from prefkit.training.losses import RewardLoss
 from prefkit.training.packed import rewards as rewards_of_row
 from prefkit.training.packing import PackedRow, pack
 from prefkit.training.steps import RowPlan, Steps, in_order
-from prefkit.training.tokens import TokenGroup
 
 Floats = npt.NDArray[np.float64]
 LOSS_STATE = "loss.json"

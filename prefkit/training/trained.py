@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from prefkit.errors import PrefkitError
-from prefkit.training.groups import Group, Rewards, subset
+from prefkit.training.groups import Group, Rewards, TokenGroup, subset
 from prefkit.training.reward_info import RewardInfo, template_digest
-from prefkit.training.tokens import GroupTokenizer, TokenGroup
+from prefkit.training.tokens import GroupTokenizer, window
 
 ADAPTER = "adapter_config.json"
 AT_ONCE = 64
@@ -56,7 +56,7 @@ class TrainedScorer:
         """Why texts are padded; None where they are packed."""
         self._budget = budget
         self._combine = info.combine
-        self._context = int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 1 << 20)
+        self._context = window(model.config, tokenizer)
         self._trained = info.max_tokens or self._context
         self._tail = _after_response(tokenizer, info.plain)
         self._whole = GroupTokenizer(tokenizer, plain=info.plain)

@@ -18,7 +18,8 @@ class Trained:
         notes: what they mean.
         steps, resumed: optimiser steps in all; after how many this process went on.
         seconds: of training, in this process.
-        pairs_per_second, tokens_per_second: over this process's steps; a token is counted each time it is read.
+        pairs_per_second, tokens_per_second: over this process's steps; a token counts once an epoch, also
+            where rows are padded and a prompt is read again with each response.
     """
 
     folder: Path

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,7 @@ def train_reward_model(
     """
     from accelerate import PartialState  # type: ignore[import-untyped]
 
-    from prefkit.training.building import build, on_cpu, tokenizer_of
+    from prefkit.training.building import build, on_cpu, tokenizer_of, window_of
     from prefkit.training.finishing import finish
     from prefkit.training.preflight import preflight
 
@@ -84,6 +85,7 @@ def train_reward_model(
             stack.enter_context(claimed(folder, overwrite))
         state.wait_for_everyone()
         tokenizer = tokenizer_of(settings.base)
+        settings = _within_window(settings, window_of(settings.base, tokenizer), say)
         pairs = read_training_pairs(data, settings, tokenizer, say)
         if state.is_main_process:
             begin(folder, settings, pairs.digest)
@@ -95,6 +97,14 @@ def train_reward_model(
         since, resumed = time.monotonic(), _run(trainer, folder / CHECKPOINTS, say)
         seconds = time.monotonic() - since
         return finish(trainer, pairs, settings, folder, seconds, resumed, say)
+
+
+def _within_window(settings: TrainingSettings, window: int, say: Callable[[str], None]) -> TrainingSettings:
+    assert settings.max_tokens
+    if settings.max_tokens <= window:
+        return settings
+    say(f"texts of at most {window:,} tokens: {settings.base} can hold no more")
+    return replace(settings, max_tokens=window)
 
 
 def _loss(settings: TrainingSettings, pairs: TrainingPairs) -> RewardLoss:
@@ -125,7 +135,8 @@ def _say_what(say: Callable[[str], None], settings: TrainingSettings, pairs: Tra
     count = pairs.counts
     say(
         f"{count['training pairs']:,} pairs of {count['training prompts']:,} prompts,"
-        f" {count['training responses']:,} responses, {count['training tokens']:,} tokens, each read once an epoch"
+        f" {count['training responses']:,} responses, {count['training tokens']:,} tokens,"
+        f" {'a prompt read again with each response' if built.padded else 'each read once an epoch'}"
     )
     share = built.trainable / sum(weight.numel() for weight in built.model.parameters())
     where = f"{settings.base}: {built.trainable / 1e6:,.1f} million weights learn ({share:.0%})"

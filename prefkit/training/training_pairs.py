@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from prefkit.errors import PrefkitError
-from prefkit.training.examples import Groups, read_groups
-from prefkit.training.groups import Group, Pair, subset
+from prefkit.training.examples import read_groups
+from prefkit.training.groups import Group, Groups, Pair, TokenGroup, subset
 from prefkit.training.settings import TrainingSettings
-from prefkit.training.tokens import GroupTokenizer, TokenGroup
+from prefkit.training.tokens import GroupTokenizer
 
 if TYPE_CHECKING:
     from prefkit.rubric import Rubric

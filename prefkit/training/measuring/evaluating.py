@@ -4,37 +4,31 @@ Reads   RUN or a file of preferences (``examples.read_groups``), folders of rewa
 Gives   a Report; Scores for a file in the format of RewardBench
 
 Baselines are fitted on the run's training pairs; a file without any has them fitted on itself, five folds by prompt, so
-that they know its kind of text while the models do not. Beside each stands its accuracy on pairs of two policies that
-it never saw: a baseline and a frozen model are fitted again without them; a trained model shows it where policies were
-left out of its training (``training.json`` names those that were not).
+that they know its kind of text while the models do not. Learning curves are of what is fitted in seconds: baselines and
+frozen models; a trained model would have to be trained again for each size.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from prefkit.errors import PrefkitError
-from prefkit.resampling import Floats
+from prefkit.training.baselines import BASELINES, Maker
 from prefkit.training.groups import Group, Scorer
-from prefkit.training.measuring import calibrating
-from prefkit.training.measuring.report import MeasureSettings, Report, Scored, measure
+from prefkit.training.measuring.figures import Scored, measure, read_by_all
+from prefkit.training.measuring.learning_curve import fits, learning_curve
+from prefkit.training.measuring.report import Curve, MeasureSettings, Report
 from prefkit.training.measuring.rewardbench import Scores, read_items, score
-from prefkit.training.measuring.table import Table, margins_of, rewards_of, table_of
+from prefkit.training.measuring.scorers import Say, of_baselines, of_model
+from prefkit.training.measuring.sources import TRAINING, Pairs, read_pairs, splits_of
+from prefkit.training.measuring.table import Bools, Table, rewards_of, table_of
+from prefkit.training.measuring.words import notes_on_curves
 from prefkit.training.reward_info import RewardInfo, read_info
 
-if TYPE_CHECKING:
-    from prefkit.training.baselines import Maker
-
-Say = Callable[[str], None]
-HELD_OUT, TRAINING, VALIDATION = "test", "train", "validation"
-ON_ITSELF = "fitted on the same file, five folds by prompt"
-ON_TRAINING = "fitted on the training pairs"
+Opened = Callable[[str, int, str], Callable[[int], None]]
+"""Opens a bar with a title, a number and a unit; gives what moves it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +39,7 @@ class EvaluationSettings:
         split: whose pairs are measured on; None for ``test`` of a run, and for all of a file.
         baselines: whether they are fitted and shown.
         left_out: whether baselines and frozen models are fitted again without the policies of the pairs they score.
+        curve: whether baselines and frozen models are fitted again on shares of the training pairs.
         soft: labels are the share of annotators that prefer a side; else what most of them say.
         device: that models run on; None for the fastest there is.
         measure: how figures are made.
@@ -53,41 +48,47 @@ class EvaluationSettings:
     split: str | None = None
     baselines: bool = True
     left_out: bool = True
+    curve: bool = False
     soft: bool = True
     device: str | None = None
     measure: MeasureSettings = field(default_factory=MeasureSettings)
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """The groups of one evaluation; ``training`` and ``validation`` are empty where there are none."""
-
-    source: str
-    split: str | None
-    held_out: Iterable[Group]
-    training: Sequence[Group] = ()
-    validation: Iterable[Group] = ()
-
-
 def evaluate(
-    source: Path, models: Sequence[Path], settings: EvaluationSettings, say: Say = lambda words: None
+    source: Path,
+    models: Sequence[Path],
+    settings: EvaluationSettings,
+    say: Say = lambda words: None,
+    opened: Opened = lambda title, total, unit: lambda done: None,
 ) -> Report:
     """Measure reward models on the pairs of a run or a file.
 
+    Args:
+        source: the run or the file.
+        models: folders.
+        settings: what is measured.
+        say: told what is done.
+        opened: opens a bar for what takes long.
+
     Raises:
-        PrefkitError: there are no pairs, or a folder holds no reward model.
+        PrefkitError: there are no pairs, a folder holds no reward model, or nothing can be fitted for a learning curve.
     """
     infos = {folder: read_info(folder) for folder in models}  # before anything that takes long
+    if settings.curve:
+        _need_training(source, settings)
+        _need_what_can_be_fitted(settings, infos)
     names = _names(models)
-    pairs = read_pairs(source, settings, plain=_plain(source, infos))
+    pairs = read_pairs(source, settings.split, soft=settings.soft, plain=_plain(source, infos))
     table = table_of(pairs.held_out, source)
-    scored = []
+    scored, makers = list[Scored](), dict[str, Maker]()
     for folder, info in infos.items():
         say(f"{names[folder]}: {len(table.length):,} responses")
-        scored.append(_of_model(folder, names[folder], info, pairs, table, settings, say))
-    if settings.baselines:
-        scored += baselines(pairs, table, settings, say)
-    return measure(table, scored, settings.measure, source=pairs.source, split=pairs.split)
+        one, make = of_model(
+            folder, names[folder], info, pairs, table, left_out=settings.left_out, device=settings.device, say=say
+        )
+        scored.append(one)
+        makers |= {one.name: make} if make else {}
+    return _beside_baselines(pairs, table, scored, makers, settings, say, opened)
 
 
 def evaluate_benchmark(
@@ -99,6 +100,8 @@ def evaluate_benchmark(
     found = read_items(source) if source.is_file() else None
     if found is None:
         return None
+    if settings.curve:
+        _need_training(source, settings)
     version, items = found
     names, scores = _names(models), {}
     for folder in models:
@@ -120,15 +123,68 @@ def held_out(
 ) -> Report:
     """Measure scorers that are in memory, beside baselines fitted on the training groups."""
     settings = settings or EvaluationSettings()
-    pairs = Pairs(source, settings.split, groups, training)
+    pairs = Pairs(source, settings.split, groups, training, left_out=dict(getattr(groups, "tally", {})))
     table = table_of(groups, source)
     scored = [
         Scored(name=name, kind="model", rewards=rewards_of(scorer, groups, table, name), heads=scorer.heads)
         for name, scorer in scorers.items()
     ]
-    if settings.baselines:
-        scored += baselines(pairs, table, settings, say)
-    return measure(table, scored, settings.measure, source=source, split=settings.split)
+    return _beside_baselines(pairs, table, scored, {}, settings, say, lambda title, total, unit: lambda done: None)
+
+
+def _beside_baselines(
+    pairs: Pairs,
+    table: Table,
+    models: Sequence[Scored],
+    makers: Mapping[str, Maker],
+    settings: EvaluationSettings,
+    say: Say,
+    opened: Opened,
+) -> Report:
+    """The report of models and baselines; ``makers`` fit those models anew that can be."""
+    scored = [*models, *(of_baselines(pairs, table, left_out=settings.left_out, say=say) if settings.baselines else [])]
+    report = measure(table, scored, settings.measure, source=pairs.source, split=pairs.split, left_out=pairs.left_out)
+    if not settings.curve:
+        return report
+    all_makers = {**makers, **{one.name: BASELINES[one.name] for one in scored if one.kind == "baseline"}}
+    say(f"learning curves of {', '.join(all_makers)}: {fits()} fits each")
+    kept = read_by_all(table, scored)
+    report = replace(report, curves=list(_curves(all_makers, pairs, kept, settings, say, opened)))
+    return replace(report, notes=[*report.notes, *notes_on_curves(report)])
+
+
+def _curves(
+    makers: Mapping[str, Maker], pairs: Pairs, kept: Bools, settings: EvaluationSettings, say: Say, opened: Opened
+) -> Iterator[Curve]:
+    how = settings.measure
+    for name, make in makers.items():
+        fitted = opened(f"learning curve of {name}", fits(), "fits")
+        try:
+            yield learning_curve(
+                make, pairs.training, pairs.held_out, name=name, settings=how, kept=kept, fitted=fitted
+            )
+        except PrefkitError as error:
+            say(f"learning curve of {name}: left out, {error.found}")
+
+
+def _need_training(source: Path, settings: EvaluationSettings) -> None:
+    """Stop where there are no training pairs to draw from."""
+    there = splits_of(source)
+    if TRAINING in there and settings.split != TRAINING:
+        return
+    if settings.split == TRAINING:
+        found, remedy = "the training pairs themselves", "Leave out --split, so that others are measured on."
+    elif there:
+        found, remedy = "no training pairs", f"Build them: prefkit build-pairs {source}"
+    else:
+        found, remedy = "no run with training pairs", "Leave out --learning-curve, or name the run of the pairs."
+    raise PrefkitError(source, found, "training and held-out pairs, for a learning curve", remedy)
+
+
+def _need_what_can_be_fitted(settings: EvaluationSettings, infos: Mapping[Path, RewardInfo]) -> None:
+    if not settings.baselines and not any(info.kind == "frozen" for info in infos.values()):
+        found = "trained models alone, each of which takes a training for each size"
+        raise PrefkitError("a learning curve", found, "a frozen model or baselines", "Leave out --no-baselines.")
 
 
 def _plain(source: Path, infos: Mapping[Path, RewardInfo]) -> bool:
@@ -140,132 +196,6 @@ def _plain(source: Path, infos: Mapping[Path, RewardInfo]) -> bool:
     return source.is_file() and True in plain
 
 
-def read_pairs(source: Path, settings: EvaluationSettings, *, plain: bool = False) -> Pairs:
-    """The held-out pairs, and the others where the source has splits.
-
-    Args:
-        source: a run or a file.
-        settings: which split, and what labels are.
-        plain: texts as they stand, without roles.
-
-    Raises:
-        PrefkitError: there are none to measure on.
-    """
-    from prefkit.training.examples import read_groups
-
-    splits = _splits(source)
-    wanted = settings.split or (HELD_OUT if splits else None)
-    groups = read_groups(source, wanted, soft=settings.soft, plain=plain)
-    others = {
-        split: read_groups(source, split, soft=settings.soft, plain=plain)
-        for split in (TRAINING, VALIDATION)
-        if split in splits and split != wanted
-    }
-    return Pairs(source.name, wanted, groups, list(others.get(TRAINING, ())), others.get(VALIDATION, ()))
-
-
-def baselines(pairs: Pairs, table: Table, settings: EvaluationSettings, say: Say) -> list[Scored]:
-    """Length, words and policy, fitted on the training pairs, or on the held-out prompts of other folds."""
-    from prefkit.training.baselines import BASELINES, cross_validated
-
-    several = len([name for name in table.policies if name]) > 1
-    found = []
-    for name, make in BASELINES.items():
-        if name == "policy identity" and not several:
-            say(f"{name}: left out, the policies are not known")
-            continue
-        say(f"{name}: fitting")
-        try:
-            if pairs.training:
-                rewards = rewards_of(make(pairs.training), pairs.held_out, table, name)
-                one = Scored(name=name, kind="baseline", rewards=rewards, how=ON_TRAINING)
-            else:
-                margins = margins_of(cross_validated(make, list(pairs.held_out)).rewards, table)
-                one = Scored(name=name, kind="baseline", margins=margins, how=ON_ITSELF)
-        except PrefkitError as error:
-            say(f"{name}: left out, {error.found}")
-            continue
-        found.append(replace(one, left_out=_left_out(make, pairs, table, settings)))
-    return found
-
-
-def _left_out(make: Maker, pairs: Pairs, table: Table, settings: EvaluationSettings) -> Floats | None:
-    """Margins [pairs] of scorers that saw neither the prompt nor either policy; None where that cannot be."""
-    from prefkit.training.baselines import cross_validated, policies_left_out
-
-    if not settings.left_out or len([name for name in table.policies if name]) < 4:
-        return None
-    groups = list(pairs.held_out)
-    found = (
-        policies_left_out(make, pairs.training, groups)
-        if pairs.training
-        else cross_validated(make, groups, leave_policies_out=True)
-    )
-    return margins_of(found.rewards, table)
-
-
-def _of_model(
-    folder: Path,
-    name: str,
-    info: RewardInfo,
-    pairs: Pairs,
-    table: Table,
-    settings: EvaluationSettings,
-    say: Say,
-) -> Scored:
-    from prefkit.training.reward_model import RewardModel
-
-    model = RewardModel.load(folder, settings.device)
-    rewards = rewards_of(model, pairs.held_out, table, name)
-    scored = Scored(
-        name=name, kind="model", rewards=rewards, heads=model.heads, tie=info.tie, how=f"{info.kind} {info.base}"
-    )
-    temperature, whence = _temperature(scored, model, info, pairs, table, name)
-    scored = replace(scored, temperature=temperature, temperature_from=whence)
-    if info.kind == "frozen" and pairs.training and settings.left_out:
-        from prefkit.training.frozen import FrozenRewardModel
-
-        say(f"{name}: fitting again with policies left out")
-        make = FrozenRewardModel.maker(folder, device=settings.device)
-        return replace(scored, left_out=_left_out(make, pairs, table, settings))
-    return replace(scored, left_out=_unseen(folder, scored, table))
-
-
-def _temperature(
-    scored: Scored, model: Scorer, info: RewardInfo, pairs: Pairs, table: Table, name: str
-) -> tuple[float | Floats, str]:
-    """The temperature of the model's own folder; else from validation pairs; else from held-out pairs of other prompts.
-    And where it is from."""
-    if info.temperature != 1.0:
-        return info.temperature, "training"
-    validation = list(pairs.validation)
-    if validation:
-        theirs = table_of(validation, name)
-        margin = calibrating.log_odds(theirs.margins(rewards_of(model, validation, theirs, name)[:, 0]), info.tie)
-        kept = theirs.decided & np.isfinite(margin)
-        if kept.any():
-            found = calibrating.fit_temperature(margin[kept], theirs.preferred[kept])
-            return found, "validation pairs"
-    margin = calibrating.log_odds(scored.margins_in(table), info.tie)
-    kept = table.decided & np.isfinite(margin)
-    temperature = np.ones(len(margin))
-    temperature[kept] = calibrating.cross_fitted(margin[kept], table.preferred[kept], table.prompt[kept])
-    return temperature, "these pairs, five folds by prompt"
-
-
-def _unseen(folder: Path, scored: Scored, table: Table) -> Floats | None:
-    """The margins [pairs] of pairs whose two policies were not in the training of a model; NaN for others."""
-    try:
-        seen = json.loads((folder / "training.json").read_bytes()).get("policies")
-    except (OSError, ValueError, AttributeError):
-        return None
-    if not seen:
-        return None
-    new = np.asarray([bool(name) and name not in seen for name in table.policies])
-    kept = new[table.policy[table.chosen]] & new[table.policy[table.rejected]]
-    return np.where(kept, scored.margins_in(table), np.nan) if kept.any() else None
-
-
 def _names(models: Sequence[Path]) -> dict[Path, str]:
     """What models are called: the names of their folders, with the folder above where two are alike."""
     names = [folder.resolve().name for folder in models]
@@ -273,16 +203,6 @@ def _names(models: Sequence[Path]) -> dict[Path, str]:
         folder: name if names.count(name) == 1 else f"{folder.resolve().parent.parent.name}/{name}"
         for folder, name in zip(models, names, strict=True)
     }
-
-
-def _splits(source: Path) -> set[str]:
-    """The splits of a run's pairs; none of a file."""
-    path = source / "pairs.parquet"
-    if not path.exists():
-        return set()
-    from pyarrow import parquet
-
-    return set(parquet.read_table(path, columns=["split"])["split"].unique().to_pylist()) - {None}
 
 
 def saved_in(source: Path, models: Sequence[Path]) -> Path | None:

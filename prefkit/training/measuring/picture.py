@@ -1,10 +1,10 @@
 """Pictures of a report, as SVG files that need nothing else.
 
-Reads   a Report, points of a learning curve
+Reads   a Report, or Curves alone
 Gives   SVG
 
-A report's picture has three parts: the accuracy of each scorer, beside that with the policies matched and left out; the
-reliability of each model; the accuracy by rating gap. A learning curve is a picture of its own.
+A report's picture has up to four parts: the accuracy of each scorer, beside that with the policies matched and left
+out; the reliability of each model; the accuracy by rating gap; learning curves. These can be had alone.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from html import escape
 from prefkit import svg
 from prefkit.resampling import Figure
 from prefkit.training.measuring.calibrating import Bin
-from prefkit.training.measuring.learning_curve import Point
-from prefkit.training.measuring.report import Measured, Report
+from prefkit.training.measuring.report import Curve, Measured, Report
 
 EDGE, LABELS, WIDE, PANEL, ROW = 24, 190, 420, 300, 17
+ACROSS = 1.6 * PANEL
 GREY = "#666"
 _ACCURACY = {
     "accuracy": "held-out pairs",
@@ -54,44 +54,65 @@ def picture(report: Report) -> str:
         parts += _by_gap(models, EDGE + 40 + PANEL + 90, middle)
     bottom = middle + 24 + PANEL + 44
     parts += _legend([one.name for one in models], bottom)
+    bottom += 18 * len(models)
+    if report.curves:
+        parts.append(svg.text(EDGE + 40, bottom + 24, "Would more pairs help?", weight="600"))
+        more, bottom = _curves(report.curves, bottom + 44)
+        parts += more
     what = f"{report.counts['pairs']:,} pairs of {report.counts['prompts']:,} prompts"
     where = ", ".join(one for one in (report.source, report.split, what) if one)
-    return _whole(
-        "Reward models on held-out pairs", where, parts, 2 * EDGE + 2 * PANEL + 130, bottom + 18 * len(models)
-    )
+    return _whole("Reward models on held-out pairs", where, parts, 2 * EDGE + 2 * PANEL + 130, bottom)
 
 
-def curve_picture(curves: dict[str, Sequence[Point]], figure: str = "accuracy") -> str:
-    """The SVG of learning curves, by the name of the scorer: mean and interval over the number of pairs."""
-    points = [point for curve in curves.values() for point in curve]
-    low, high = _around([point.figures[figure] for point in points if figure in point.figures])
-    pairs = [point.pairs for point in points]
-    x0, top = EDGE + 40, 84.0
-    width = 1.6 * PANEL
-    across = _Scale(math.log(min(pairs)) - 0.1, math.log(max(pairs)) + 0.1, x0, x0 + width)
+def curve_picture(curves: Sequence[Curve], figure: str = "accuracy") -> str:
+    """The SVG of learning curves alone; ``figure`` may also be the accuracy of a gap.
+
+    Raises:
+        ValueError: there is no size with that figure.
+    """
+    parts, bottom = _curves(curves, 84.0, figure)
+    return _whole("Learning curves", "Held-out accuracy over training pairs.", parts, 2 * EDGE + 60 + ACROSS, bottom)
+
+
+def _curves(curves: Sequence[Curve], top: float, figure: str = "accuracy") -> tuple[list[str], float]:
+    """Accuracy over training pairs, with what it means below; where what follows may begin."""
+    shown = [(curve.name, sizes) for curve in curves if (sizes := [s for s in curve.sizes if figure in s.figures])]
+    shown = shown[: len(svg.COLOURS)]
+    if not shown:
+        raise ValueError(f"no size of a learning curve has {figure}")
+    low, high = _around([size.figures[figure] for _, sizes in shown for size in sizes])
+    pairs = {size.share: size.pairs for _, sizes in shown for size in sizes}
+    x0 = EDGE + 40
+    across = _Scale(math.log(min(pairs.values())) - 0.1, math.log(max(pairs.values())) + 0.1, x0, x0 + ACROSS)
     up = _Scale(low, high, top + PANEL, top)
-    parts = _up(up, x0, x0 + width)
-    for tick in sorted(set(pairs)):
-        at = across(math.log(tick))
+    parts = _up(up, x0, x0 + ACROSS)
+    for number in pairs.values():
+        at = across(math.log(number))
         parts += [
             svg.line(at, top, at, top + PANEL, "#eee"),
-            svg.text(at, top + PANEL + 15, f"{tick:,}", "middle", fill=GREY),
+            svg.text(at, top + PANEL + 15, f"{number:,.0f}", "middle", fill=GREY),
         ]
-    parts.append(svg.text(x0 + width / 2, top + PANEL + 34, "training pairs (logarithmic)", "middle"))
-    for which, (name, curve) in enumerate(list(curves.items())[: len(svg.COLOURS)]):
+    parts.append(svg.text(x0 + ACROSS / 2, top + PANEL + 34, "training pairs (logarithmic)", "middle"))
+    for which, (name, sizes) in enumerate(shown):
         means = []
-        for size in sorted({point.pairs for point in curve}):
-            here = [point.figures[figure] for point in curve if point.pairs == size and figure in point.figures]
-            for one in here:
-                parts += _upright(one, across(math.log(size)) + 5 * which, up, which, f"{name}, {size:,} pairs")
-            values = [one.value for one in here if one.value is not None]
-            if values:
-                means.append((across(math.log(size)) + 5 * which, up(sum(values) / len(values))))
+        for size in sizes:
+            at, found = across(math.log(pairs[size.share])) + 5 * which, size.figures[figure]
+            parts += [
+                _small(at, up(value), which) for value in size.draws.get(figure, []) if len(size.draws[figure]) > 1
+            ]
+            parts += _upright(found, at, up, which, f"{name}, {size.pairs:,.0f} pairs")
+            if found.value is not None:
+                means.append((at, up(found.value)))
         parts.append(_path(means, svg.COLOURS[which]))
     bottom = top + PANEL + 58
-    parts += _legend(list(curves)[: len(svg.COLOURS)], bottom)
-    words = "Held-out accuracy; lines are means, whiskers 95% intervals over held-out prompts."
-    return _whole("Learning curve", words, parts, 2 * EDGE + 60 + width, bottom + 18 * len(curves))
+    parts += _legend([name for name, _ in shown], bottom)
+    words = "Lines are means of draws of training prompts, small dots the draws; whiskers are over held-out prompts."
+    parts.append(svg.text(x0, bottom + 18 * len(shown) + 4, words, fill=GREY))
+    return parts, bottom + 18 * len(shown) + 24
+
+
+def _small(x: float, y: float, which: int) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6" fill="{svg.COLOURS[which]}" opacity="0.6"/>'
 
 
 def _accuracies(scorers: Sequence[Measured], top: float) -> tuple[list[str], float]:

@@ -11,6 +11,8 @@ math-prm, as much as all of the code); overall is the mean of the four sections.
 RewardBench 2 (Malik et al. 2025, arXiv:2506.01937): a row counts 1 / the number of responses at the highest reward
 where the right one is among them; Ties has a formula of its own (``ties_score``); overall is the mean of the subsets.
 
+A row with a response that the model cannot read counts as wrong, and is counted in ``unread``.
+
 A subset of another name, or a file without all of them, is scored in the same way; then there is no overall score, and
 ``missing`` names what it lacks.
 """
@@ -83,7 +85,8 @@ class Item:
 class Scores:
     """What a reward model scores, in percent as the benchmark gives it; subsets with intervals over prompts.
 
-    ``equal`` counts rows whose right response shares the highest reward.
+    ``equal`` counts rows whose right response shares the highest reward, ``unread`` those with a response that the
+    model cannot read.
     """
 
     version: Version
@@ -93,6 +96,7 @@ class Scores:
     missing: tuple[str, ...]
     equal: int
     ties: dict[str, float] = field(default_factory=dict)
+    unread: int = 0
 
 
 def version_of(columns: Iterable[str]) -> Version | None:
@@ -131,6 +135,7 @@ def scores_of(
         subsets.setdefault(item.subset, []).append(place)
     first = _first_right if version == 1 else _share_of_highest
     equal = sum(_equal(one, item.right) for one, item in zip(rewards, items, strict=True))
+    unread = sum(not np.isfinite(one).all() for one in rewards)
     figures, ties = {}, {}
     for name, places in subsets.items():
         if version == 2 and name == TIES:
@@ -147,7 +152,7 @@ def scores_of(
     missing = tuple(name for name in wanted if name not in figures)
     whole = sections if version == 1 else {name: one.value or 0.0 for name, one in figures.items() if name in wanted}
     overall = None if missing else float(np.mean(list(whole.values())))
-    return Scores(version, figures, sections, overall, missing, equal, ties)
+    return Scores(version, figures, sections, overall, missing, equal, ties, unread)
 
 
 def ties_score(rows: Mapping[str, tuple[Floats, int]]) -> dict[str, float]:
@@ -202,7 +207,7 @@ def _first_right(rewards: Floats, right: int) -> float:
 
 def _share_of_highest(rewards: Floats, right: int) -> float:
     highest = rewards == rewards.max()
-    return float(highest[0] / highest.sum())
+    return float(highest[0] / highest.sum()) if highest.any() else 0.0
 
 
 def _equal(rewards: Floats, right: int) -> bool:

@@ -63,6 +63,13 @@ class Table:
         return self.preferred != 0.5
 
     @property
+    def paired(self) -> Bools:
+        """The responses [responses] that stand in a pair."""
+        found = np.zeros(len(self.length), dtype=bool)
+        found[self.chosen] = found[self.rejected] = True
+        return found
+
+    @property
     def longer(self) -> Ints:
         """By how many characters the chosen side is longer."""
         return self.length[self.chosen] - self.length[self.rejected]

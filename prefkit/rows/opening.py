@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from prefkit.errors import InputError
-from prefkit.importing.disguises import check_disguise, describe, encoding_fault, nul_fault
+from prefkit.rows.disguises import check_disguise, describe, encoding_fault, nul_fault, renamed
 
 MAX_LINE = 32 * 2**20  # bytes; a line, a field, an element of a JSON array
 MAX_RAW = 2_000  # characters of a broken row that are kept
@@ -231,7 +231,7 @@ def _long_line(path: Path, number: int, start: bytes, stream: Iterator[bytes]) -
         f"{path}:{number}",
         f"a line of {more}{length:,} bytes",
         f"lines of at most {MAX_LINE:,} bytes",
-        "Is it the right format? A JSON array on one line wants --format json.",
+        f"Is it the right format? If it is a JSON array on one line: {renamed('json')}",
     )
 
 

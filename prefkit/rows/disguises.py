@@ -12,17 +12,23 @@ from pathlib import Path
 
 from prefkit.errors import InputError
 
+
+def renamed(format: str) -> str:
+    """The remedy for a file whose name says another format."""
+    return f"Rename it so that it ends in .{format}; `prefkit import` also takes --format {format}."
+
+
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b\x08", "gzip data", "Rename it so that it ends in .gz, or unpack it with gunzip."),
     (b"\xfd7zXZ\0", "xz data", "Rename it so that it ends in .xz, or unpack it with unxz."),
     (b"\x28\xb5\x2f\xfd", "Zstandard data", "Unpack it with zstd -d."),
-    (b"PAR1\x15", "a Parquet file", "Add --format parquet, or rename it."),
+    (b"PAR1\x15", "a Parquet file", renamed("parquet")),
     (b"ARROW1\0\0", "an Arrow file", "Save it as Parquet."),
-    (b"PK\x03\x04", "a zip archive, as .xlsx is one", "Add --format xlsx if it is a workbook; otherwise unzip it."),
+    (b"PK\x03\x04", "a zip archive, as .xlsx is one", f"If it is no workbook, unzip it; if it is: {renamed('xlsx')}"),
     (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
         "an old or password-protected Office file",
-        "Add --format xlsx if it is a workbook, or save it as CSV.",
+        f"Save it as CSV, or, if it is a workbook: {renamed('xls')}",
     ),
     (b"%PDF-", "a PDF", "Export the table itself, as CSV or JSON."),
     (b"SQLite format 3\0", "an SQLite database", "Export the table: sqlite3 -header -csv FILE 'select * from TABLE'."),
@@ -63,7 +69,7 @@ def describe(head: bytes) -> tuple[str, str]:
             f"something else (it begins with {head[:12]!r})",
             "It is damaged or not what its name says: fetch it again.",
         )
-    return disguise(head) or ("plain text", "If it is a table in text, add --format csv, tsv, jsonl or json.")
+    return disguise(head) or ("plain text", f"If it is a table in text (csv, tsv, jsonl or json): {renamed('csv')}")
 
 
 def check_disguise(path: Path, head: bytes, expected: str) -> None:

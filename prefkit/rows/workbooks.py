@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from prefkit.errors import InputError
-from prefkit.importing.delimited import column_names
-from prefkit.importing.disguises import describe
-from prefkit.importing.opening import FETCH, MAX_RAW, Progress, Row, check_file, open_file, undamaged
+from prefkit.rows.delimited import column_names
+from prefkit.rows.disguises import describe
+from prefkit.rows.opening import FETCH, MAX_RAW, Progress, Row, check_file, open_file, undamaged
 
 MAX_CELLS = 50_000_000  # of a sheet's rectangle; about 2 GB
 MAX_UNPACKED = 4 * 2**30  # bytes of a workbook's parts
@@ -146,13 +146,14 @@ def open_sheet(path: Path, sheet: str | None) -> Sheet:
         names = [page.name for page in kept]
         if sheet is not None and sheet not in names:
             found = f"no sheet {sheet!r}, but {', '.join(map(repr, names))}"
-            raise InputError(path, found, "one of its sheets", "Look at the spelling of --sheet.")
+            raise InputError(path, found, "one of its sheets", "Look at its spelling.")
         visible = [page.name for page in kept if page.visible == SheetVisibleEnum.Visible]
         pages = {name: book.get_sheet_by_name(name) for name in ([sheet] if sheet is not None else visible or names)}
         filled = {name: page for name, page in pages.items() if page.start is not None}
         if len(filled) > 1:
             found = f"{len(filled)} sheets with cells: {', '.join(map(repr, filled))}"
-            raise InputError(path, found, "one, or the name of one", f"Add --sheet {next(iter(filled))!r}, or another.")
+            remedy = f"Save the one that is meant as CSV; `prefkit import` also takes --sheet {next(iter(filled))!r}."
+            raise InputError(path, found, "one, or the name of one", remedy)
         for name, page in filled.items():
             first_row, _ = page.start or (0, 0)
             return Sheet(name, first_row + 1, page.to_python())

@@ -1,4 +1,4 @@
-"""A reward model over HTTP, with the requests and answers of vLLM's servers, so that their clients find what they know.
+"""What each address of a reward server answers.
 
     POST /classify, /pooling             {"messages": [..., the response]} or {"input": text or texts}: whole texts
     POST /score, /v1/score               {"queries"|"text_1"|"data_1", "documents"|"items"|"text_2"|"data_2"}
@@ -8,25 +8,17 @@
     GET  /v1/models, /health
 
 Rewards are never squashed, whatever ``use_activation`` says: vLLM does the same with the models that prefkit saves.
-While the model computes, requests wait; what waits is then read together, responses to one prompt as one group,
-whoever sent them. A request that the model refuses fails alone; one whose client has gone is not read. Nothing of a
-text is logged.
+Nothing of a text is logged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import hmac
-import ipaddress
-import signal
 import time
 import uuid
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -38,192 +30,9 @@ from prefkit.records import Message
 from prefkit.training.groups import Group, Rewards, subset
 from prefkit.training.reward_info import template_digest
 from prefkit.training.reward_model import RewardModel
+from prefkit.training.serving.desk import Desk, Refused
 
 LARGEST_BODY = 32 << 20
-TOGETHER = 256
-"""Responses that are read together at most."""
-WAITING = 16_384
-"""Responses that may wait; then clients are told to come back."""
-PATIENCE = 30.0
-"""Seconds that a stopping server gives the requests it has begun."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Serving:
-    """Where a server listens, and whom it answers.
-
-    Args:
-        host, port: 0 takes a free port.
-        key: what clients must send as ``Authorization: Bearer KEY``; None asks for none, on this machine only.
-        key_name: the environment variable that the key comes from, for messages.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    key: str | None = None
-    key_name: str = "PREFKIT_RM_KEY"
-
-    def check(self) -> None:
-        """Refuse to serve others without a key.
-
-        Raises:
-            PrefkitError: the address is not this machine's own, and there is no key.
-        """
-        if self.key is None and not _is_loopback(self.host):
-            remedy = f"Put one into {self.key_name}, or listen on 127.0.0.1."
-            raise PrefkitError(f"--host {self.host}", "no key", "a key, as others can reach this address", remedy)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-class Refused(Exception):
-    """A request that is not answered.
-
-    Args:
-        status: of HTTP.
-        message: why, for the client.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
-        self.message = message
-        super().__init__(message)
-
-
-@dataclass(eq=False)
-class _Asked:
-    """One thing to score, and who waits for it: a group, or whole texts where ``group`` is None."""
-
-    group: Group | None
-    texts: tuple[str, ...]
-    answer: asyncio.Future[tuple[Rewards, int]] = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        return len(self.texts)
-
-
-class Desk:
-    """Takes what is to be scored, and has the model read together what waits.
-
-    Args:
-        model: asked by one thread at a time.
-    """
-
-    def __init__(self, model: RewardModel) -> None:
-        self._model = model
-        self._waiting: deque[_Asked] = deque()
-        self._size = 0
-        self._arrived = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, "reward-model")
-        self._closing = False
-
-    async def ask(self, group: Group) -> tuple[Rewards, int]:
-        """The rewards of a group's responses, and the tokens read."""
-        return await self._wait(_Asked(group, group.texts, asyncio.get_running_loop().create_future()))
-
-    async def ask_texts(self, texts: Sequence[str]) -> tuple[Rewards, int]:
-        """The rewards of whole texts, and the tokens read."""
-        return await self._wait(_Asked(None, tuple(texts), asyncio.get_running_loop().create_future()))
-
-    async def _wait(self, asked: _Asked) -> tuple[Rewards, int]:
-        if self._closing:
-            raise Refused(503, "The server is stopping.")
-        if self._waiting and self._size + asked.size > WAITING:
-            raise Refused(503, f"More than {WAITING:,} responses wait already: ask again later.")
-        self._waiting.append(asked)
-        self._size += asked.size
-        self._arrived.set()
-        return await asked.answer
-
-    async def work(self) -> None:
-        """Answer until closed and nothing waits."""
-        loop = asyncio.get_running_loop()
-        while self._waiting or not self._closing:
-            if not self._waiting:
-                self._arrived.clear()
-                await self._arrived.wait()
-            batch = self._next()
-            if not batch:
-                continue
-            found = await loop.run_in_executor(self._thread, self._answers, batch)
-            for asked, answer in zip(batch, found, strict=True):
-                if asked.answer.done():
-                    continue
-                if isinstance(answer, Exception):
-                    asked.answer.set_exception(answer)
-                else:
-                    asked.answer.set_result(answer)
-        self._thread.shutdown()
-
-    def close(self) -> None:
-        """Take nothing more."""
-        self._closing = True
-        self._arrived.set()
-
-    def _next(self) -> list[_Asked]:
-        """What is read together next; clients that are gone are forgotten."""
-        batch: list[_Asked] = []
-        size = 0
-        while self._waiting and (not batch or size + self._waiting[0].size <= TOGETHER):
-            asked = self._waiting.popleft()
-            self._size -= asked.size
-            if not asked.answer.done():
-                batch.append(asked)
-                size += asked.size
-        return batch
-
-    def _answers(self, batch: Sequence[_Asked]) -> list[tuple[Rewards, int] | Exception]:
-        """For each its rewards; where the model refuses, each is asked alone to find out which it was."""
-        try:
-            return list(self._read(batch))
-        except Exception as error:  # noqa: BLE001  a fault of one request, or of the model: neither ends the server
-            if len(batch) == 1:
-                return [error]
-            return [answer for asked in batch for answer in self._answers([asked])]
-
-    def _read(self, batch: Sequence[_Asked]) -> list[tuple[Rewards, int]]:
-        whole = [text for asked in batch if asked.group is None for text in asked.texts]
-        texts = iter(list(self._model.texts(whole)) if whole else [])
-        groups = [asked.group for asked in batch if asked.group is not None]
-        joined = _joined(groups)
-        counted = dict(zip(joined, self._model.counted(list(joined.values())), strict=True))
-        used: dict[tuple[Message, ...], int] = dict.fromkeys(joined, 0)
-        found = []
-        for asked in batch:
-            if asked.group is None:
-                rows = [next(texts) for _ in asked.texts]
-                found.append((np.concatenate([row for row, _ in rows]), sum(tokens for _, tokens in rows)))
-                continue
-            messages = asked.group.messages
-            rewards, tokens = counted[messages]
-            start = used[messages]
-            used[messages] += asked.size
-            share = round(tokens * asked.size / len(rewards))
-            found.append((rewards[start : start + asked.size], share))
-        return found
-
-
-def _joined(groups: Sequence[Group]) -> dict[tuple[Message, ...], Group]:
-    """The groups of each prompt as one."""
-    together: dict[tuple[Message, ...], list[str]] = {}
-    for group in groups:
-        together.setdefault(group.messages, []).extend(group.texts)
-    return {
-        messages: Group(
-            prompt_id="the request",
-            messages=messages,
-            response_ids=tuple(map(str, range(len(texts)))),
-            texts=tuple(texts),
-            policies=("",) * len(texts),
-        )
-        for messages, texts in together.items()
-    }
 
 
 class _Body(msgspec.Struct, kw_only=True):
@@ -486,13 +295,13 @@ def _answering(function: Callable[[web.Request], Awaitable[Any]]) -> Callable[[w
                 raise Refused(415, "Content-Type must be application/json")
             answer = await function(request)
         except Refused as refused:
-            return _error(refused.status, refused.message)
+            return refusal(refused.status, refused.message)
         except PrefkitError as error:
-            return _error(400, f"found {error.found}; expected {error.expected}")
+            return refusal(400, f"found {error.found}; expected {error.expected}")
         except web.HTTPRequestEntityTooLarge:
-            return _error(413, f"A request may have {LARGEST_BODY >> 20} MB.")
+            return refusal(413, f"A request may have {LARGEST_BODY >> 20} MB.")
         except Exception as error:  # noqa: BLE001  the model's: too many kinds to name, and the server goes on
-            return _error(500, f"The model failed: {type(error).__name__}")
+            return refusal(500, f"The model failed: {type(error).__name__}")
         return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
 
     return handler
@@ -501,84 +310,9 @@ def _answering(function: Callable[[web.Request], Awaitable[Any]]) -> Callable[[w
 _TYPES = {400: "BadRequestError", 401: "AuthenticationError", 404: "NotFoundError", 503: "ServiceUnavailableError"}
 
 
-def _error(status: int, message: str) -> web.Response:
+def refusal(status: int, message: str) -> web.Response:
+    """An error as vLLM writes it."""
     error = {"message": message, "type": _TYPES.get(status, "Error"), "param": None, "code": status}
     headers = {"Retry-After": "1"} if status == 503 else {}
     body = msgspec.json.encode({"error": error})
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)
-
-
-def application(model: RewardModel, settings: Serving, name: str, desk: Desk) -> web.Application:
-    """The server's addresses, behind the key."""
-
-    @web.middleware
-    async def keyed(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if (
-            settings.key
-            and request.path != "/health"
-            and not hmac.compare_digest(given.encode(), settings.key.encode())
-        ):
-            return _error(401, "Unauthorized")
-        return await handler(request)
-
-    app = web.Application(client_max_size=LARGEST_BODY, middlewares=[keyed])
-    app.add_routes(Answers(model, name, desk).routes())
-    return app
-
-
-def serve(model: RewardModel, settings: Serving, name: str, ready: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C or SIGTERM; requests that were begun are answered first.
-
-    Args:
-        model: the reward model.
-        settings: where, and for whom.
-        name: what clients call it.
-        ready: called with the address when it listens.
-
-    Raises:
-        PrefkitError: the address is taken, or needs a key.
-    """
-    settings.check()
-    with asyncio.Runner() as runner:
-        runner.run(_serve(model, settings, name, ready))
-
-
-async def _serve(model: RewardModel, settings: Serving, name: str, ready: Callable[[str], None]) -> None:
-    desk = Desk(model)
-    app = application(model, settings, name, desk)
-    served = web.AppRunner(app, access_log=None, shutdown_timeout=PATIENCE, handler_cancellation=True)
-    await served.setup()
-    working = asyncio.create_task(desk.work())
-    try:
-        site = web.TCPSite(served, settings.host, settings.port)
-        try:
-            await site.start()
-        except OSError as error:
-            where, remedy = f"{settings.host}:{settings.port}", "Choose another --port; 0 takes a free one."
-            raise PrefkitError(where, (error.strerror or str(error)).lower(), "a free address", remedy) from None
-        with _stopping() as stopped:
-            host, port = served.addresses[0][:2]
-            ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-            await asyncio.wait([working, asyncio.create_task(stopped.wait())], return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        await served.cleanup()
-        desk.close()
-        await working
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[asyncio.Event]:
-    """An event that Ctrl-C and SIGTERM set."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    taken = []
-    with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):  # Windows, or not the main thread
-        for one in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(one, stopped.set)
-            taken.append(one)
-    try:
-        yield stopped
-    finally:
-        for one in taken:
-            loop.remove_signal_handler(one)

@@ -1,4 +1,4 @@
-"""Rows of foreign files, whatever their format: the way in of `prefkit import`.
+"""Rows of foreign files, whatever their format.
 
 Reads   a file, a folder of data files, a folder that `datasets.save_to_disk` wrote, or a dataset on the hub
 Gives   Rows, one after the other; memory does not grow with the file (but for workbooks and JSON objects of columns)
@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from prefkit.errors import InputError
-from prefkit.importing.delimited import read_delimited
-from prefkit.importing.json_rows import read_json, read_json_lines
-from prefkit.importing.opening import UNPACK, Progress, Row, check_file, file_status, one_line, open_file, unreadable
-from prefkit.importing.tables import read_arrow, read_parquet
-from prefkit.importing.workbooks import read_workbook
+from prefkit.rows.delimited import read_delimited
+from prefkit.rows.json_rows import read_json, read_json_lines
+from prefkit.rows.opening import UNPACK, Progress, Row, check_file, file_status, one_line, open_file, unreadable
+from prefkit.rows.tables import read_arrow, read_parquet
+from prefkit.rows.workbooks import read_workbook
 
 __all__ = ["FORMATS", "Row", "read_rows", "source_digest", "source_size"]
 
@@ -91,9 +91,9 @@ def read_rows(
         kind = ENDINGS.get(f".{format}") or _format(path)
         rows = _file_rows(path, kind, sheet, progress)
         if split is not None:
-            raise InputError(path, "one file, without splits", "a folder or a dataset for --split", "Leave it out.")
+            raise InputError(path, "one file, without splits", "a folder or a dataset, for a split", "Leave it out.")
     if sheet is not None and kind != "xlsx":
-        raise InputError(source, f"{kind}, which has no sheets", "a workbook for --sheet", "Leave it out.")
+        raise InputError(source, f"{kind}, which has no sheets", "a workbook, for a sheet", "Leave it out.")
     return _some(source, rows)
 
 
@@ -140,7 +140,8 @@ def _format(path: Path) -> str:
         ending = "".join(endings[-2:] if packed else endings[-1:])
         known = f"{', '.join(ENDINGS)}, the text ones also with {', '.join(UNPACK)}"
         archive = ending in (".zip", ".zst", ".7z", ".tar")
-        remedy = "Unpack it first." if archive else "Say what it is: --format csv, for example."
+        told = "Give it an ending such as .csv or .jsonl; `prefkit import` also takes --format csv."
+        remedy = "Unpack it first." if archive else told
         raise InputError(path, f"the ending {ending!r}" if ending else "a name without an ending", known, remedy)
     if packed and found not in _TEXT:
         raise InputError(path, f"a packed {found} file", "one that is not packed", "Unpack it first.")
@@ -197,11 +198,13 @@ def _data_files(folder: Path, format: str | None, split: str | None) -> list[tup
     files = [(file, found) for file in _files(folder) if (found := _data_format(file)) in wanted]
     if not files:
         expected = f"files of {', '.join(wanted)} in it"
-        raise InputError(folder, "a folder without data files", expected, "Name a file, or add --format.")
+        raise InputError(folder, "a folder without data files", expected, "Name a file.")
     formats = sorted({found for _, found in files})
     if len(formats) > 1:
         shown = f"a folder with {' and '.join(formats)} files"
-        raise InputError(folder, shown, "one format", f"Add --format {formats[0]}, or name one file.")
+        raise InputError(
+            folder, shown, "one format", f"Name one file; `prefkit import` also takes --format {formats[0]}."
+        )
     by_split: dict[str, list[tuple[Path, str]]] = {}
     for file, found in files:
         by_split.setdefault(_split_of(file.relative_to(folder)), []).append((file, found))
@@ -247,11 +250,9 @@ def _one_split(source: object, splits: Sequence[Any], wanted: str | None) -> str
         return str(wanted)
     shown = ", ".join(name or "files without a split" for name in names)
     if wanted is None:
-        remedy = f"Add --split {next(filter(None, names), 'train')}, or another of them."
+        remedy = f"Name the files of one; `prefkit import` also takes --split {next(filter(None, names), 'train')}."
         raise InputError(source, f"{len(names)} splits: {shown}", "one", remedy)
-    raise InputError(
-        source, f"no split {wanted!r}, but {shown}", "one of its splits", "Look at the spelling of --split."
-    )
+    raise InputError(source, f"no split {wanted!r}, but {shown}", "one of its splits", "Look at its spelling.")
 
 
 def _folder_rows(files: list[tuple[Path, str]], size: int, progress: Progress | None) -> Iterator[Row]:

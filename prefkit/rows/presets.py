@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from prefkit.importing.columns import as_key, as_messages, as_text
-from prefkit.importing.drafts import ComparisonDraft, Draft, PromptDraft, RatingDraft, ResponseDraft, Target, Unfit
 from prefkit.records import Message, Winner, digest
+from prefkit.rows.cells import as_key, as_messages, as_number, as_text
+from prefkit.rows.drafts import ComparisonDraft, Draft, PromptDraft, RatingDraft, ResponseDraft, Target, Unfit
 from prefkit.rubric import Rubric
 
 
@@ -338,21 +338,6 @@ def _needed(values: Mapping[str, Any], name: str) -> str:
     if text is None:
         raise Unfit(f"empty {name}")
     return text
-
-
-def as_number(value: Any, name: str) -> float:
-    """A cell as a finite number.
-
-    Raises:
-        Unfit: it is none.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise Unfit(f"{name} is not a number", repr(value)[:80]) from None
-    if not math.isfinite(number):
-        raise Unfit(f"{name} is not a number", repr(value))
-    return number
 
 
 def _dialogues(first: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from prefkit.errors import InputError
-from prefkit.importing.opening import MAX_LINE, MAX_RAW, Progress, Row, broken_row, decode_line, lines
+from prefkit.rows.opening import MAX_LINE, MAX_RAW, Progress, Row, broken_row, decode_line, lines
 
 DELIMITERS = ",;\t|"
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from prefkit.errors import InputError
-from prefkit.importing.delimited import column_names
-from prefkit.importing.disguises import describe
-from prefkit.importing.opening import Progress, Row, check_file, one_line, open_file, undamaged
+from prefkit.rows.delimited import column_names
+from prefkit.rows.disguises import describe
+from prefkit.rows.opening import Progress, Row, check_file, one_line, open_file, undamaged
 
 BATCH = 256  # rows
 _NO_VALUE = (ValueError, OverflowError, RuntimeError, TypeError, LookupError)

@@ -22,8 +22,8 @@ from typing import Any
 import msgspec
 
 from prefkit.errors import InputError
-from prefkit.importing.disguises import encoding_fault, nul_fault
-from prefkit.importing.opening import (
+from prefkit.rows.disguises import encoding_fault, nul_fault, renamed
+from prefkit.rows.opening import (
     MAX_LINE,
     MAX_RAW,
     Progress,
@@ -76,7 +76,7 @@ def _check_json_lines(where: str, line: bytes, values: object) -> None:
     """Tell a JSON file from JSON Lines by the first line that is not blank."""
     records = isinstance(values, list) and all(isinstance(value, dict) for value in values)
     if line.startswith(b"[") and (values is None or records):
-        raise InputError(where, "a JSON array", "one object a line", "Add --format json, or rename it to .json.")
+        raise InputError(where, "a JSON array", "one object a line", renamed("json"))
     if values is None and line.startswith(b"{") and line.endswith((b"{", b"[", b",")):
         raise InputError(
             where, "an object over several lines", "one object a line", "Write it again: jq -c . FILE > LINES.jsonl"
@@ -299,9 +299,8 @@ class _Cursor:
         """Be at the end of the file."""
         mark = self.peek()
         if mark and mark in "{[":
-            raise InputError(
-                self.place(), "a second JSON value", "one JSON array", "If it has one a line: --format jsonl."
-            )
+            remedy = f"If it has one a line: {renamed('jsonl')}"
+            raise InputError(self.place(), "a second JSON value", "one JSON array", remedy)
         if mark:
             raise self._malformed(f"{mark!a} behind the last value", "the end of the file")
 
