@@ -87,6 +87,13 @@ def test_it_answers_several_at_a_time_and_stops_at_the_bound(server):
 
 
 @needs_weights
+def test_a_server_that_is_never_asked_stops():
+    """In a process of its own: one that does not stop cannot be interrupted."""
+    code = "from prefkit.models.embedded import served\nfor _ in range(5):\n with served(None, slots=1): pass"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=90)
+
+
+@needs_weights
 def test_nobody_else_on_the_machine_is_answered(server):
     with pytest.raises(CallFailed) as caught:
         ask(server, request("Hi."), key="another")

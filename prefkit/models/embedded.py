@@ -79,6 +79,9 @@ def served(
         found = " ".join(str(error).split())[:200] or type(error).__name__
         remedy = "Look at the file and the free memory" + (", or choose another --port." if port else ".")
         raise PrefkitError(weights, found, "weights that llama.cpp can load and serve", remedy) from None
+    # It listens before its loop runs, and one that is stopped in between waits for its thread forever (xllamacpp
+    # 2026.10.11549): its figures are what the loop itself answers, so they come when it runs.
+    server.handle_metrics()
     try:
         yield Served(f"{server.listening_address}/v1", key)
     finally:
@@ -96,6 +99,7 @@ def _settings(xllamacpp: Any, weights: Path, name: str, slots: int, port: int) -
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads()
     settings.cache_ram_mib = CACHE_MIB
     settings.endpoint_slots = settings.ui = settings.warmup = settings.fit_params = False
+    settings.endpoint_metrics = True
     settings.verbosity = 0
     return settings
 
