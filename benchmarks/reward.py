@@ -1,17 +1,15 @@
-"""Reward models: kills that change no bit, several processes that learn what one does, and trl's trainer beside ours.
+"""Reward models: kills that change no bit, and several processes that learn what one does.
 
-    python -m benchmarks.reward --size small|full [--only kills|processes|trl] [--base BASE --pairs RUN|FILE]
+    python -m benchmarks.reward --size small|full [--only kills|processes]
 
 **kills**      ``prefkit train-rm`` killed with -9 at random moments until it is done: the weights against those of a
                training that was left alone, byte by byte.
 **processes**  two processes with gloo, as DDP and as FSDP: the course of the loss against that of one process, left
                alone, and with all processes killed with -9 at a checkpoint and the same command given again.
                accelerate shards on no CPU by itself; the proof tells it that there are GPUs.
-**trl**        trl's RewardTrainer on the same pairs, model, precision and optimiser: pairs by CPU-second, peak memory,
-               held-out accuracy.
 
-The first two train a two-layer Llama with random weights and a token a byte. ``reward_parts`` holds the proofs of
-single parts, each a command of its own: the packed forward, the losses, the frozen model.
+Both train a two-layer Llama with random weights and a token a byte. ``reward_parts`` holds the proofs of single parts,
+each a command of its own: the packed forward, the losses, the frozen model, trained ones, trl's trainer beside ours.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,6 @@ from benchmarks.proof import Check, report
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 KILLS = {"small": 2, "full": 10}
-STEPS = {"small": 4, "full": 40}
 NEAR = 1e-4
 """By how much two courses of the loss may differ, in nats: sums in another order."""
 SHARDED = {
@@ -200,140 +197,13 @@ def as_if_on_gpus(arguments: list[str]) -> None:
     run(arguments)
 
 
-def beside_trl(folder: Path, size: str, base: str, source: Path) -> list[Check]:
-    """Both trainers on the same pairs in processes of their own, for a number of steps."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for name in ("prefkit", "trl"):
-        out = folder / f"{name}.json"
-        arguments = ["--worker", name, "--base", base, "--pairs", str(source), "--size", size, "--out", str(out)]
-        prefkit(arguments, ("-m", "benchmarks.reward"))
-        found[name] = json.loads(out.read_text())
-    checks = [
-        Check(f"{name}: {what}", value, unit)
-        for name, figures in found.items()
-        for what, (value, unit) in figures["figures"].items()
-    ]
-    ours, theirs = (found[name]["figures"]["speed"][0] for name in ("prefkit", "trl"))
-    return [*checks, Check("prefkit over trl", round(ours / theirs, 2), "times")]
-
-
-def worker(name: str, base: str, source: Path, size: str, out: Path) -> None:
-    """Train with one of the two; the time is the CPU's, of training alone."""
-    import resource
-
-    from prefkit.training.examples import read_groups
-    from prefkit.training.training_pairs import TrainingData, held_out_groups
-
-    split = "train" if source.is_dir() else None
-    train = [group for group in read_groups(source, split) if group.pairs]
-    held_out = list(held_out_groups(TrainingData(source=source, split=split), "test"))
-    trainer, pairs = {"prefkit": _ours, "trl": _theirs}[name](base, train, STEPS[size], out.with_suffix(""))
-    began = time.process_time()
-    trainer.train()
-    seconds = time.process_time() - began
-    figures = {
-        "speed": (round(pairs / seconds, 4), "pairs/CPU-s"),
-        "steps": (trainer.state.global_step, ""),
-        "peak memory": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "MB"),
-    }
-    if held_out:
-        figures["held-out accuracy"] = (round(_accuracy(trainer, held_out), 4), "")
-    out.write_text(json.dumps({"figures": figures}))
-
-
-def _shared(steps: int, out: Path) -> dict[str, Any]:
-    return {
-        "output_dir": str(out), "max_steps": steps, "learning_rate": 3e-5, "lr_scheduler_type": "constant",
-        "bf16": False, "gradient_checkpointing": False, "save_strategy": "no", "report_to": "none",
-        "disable_tqdm": True, "use_cpu": True,
-        "remove_unused_columns": False, "dataloader_pin_memory": False, "logging_steps": 10,
-    }  # fmt: skip
-
-
-def _ours(base: str, groups: list[Any], steps: int, out: Path) -> tuple[Any, int]:
-    from trl import RewardConfig
-
-    from prefkit.training.building import build, tokenizer_of
-    from prefkit.training.losses import LossSettings, RewardLoss
-    from prefkit.training.reward_trainer import PackedRewardTrainer
-    from prefkit.training.settings import TrainingSettings
-    from prefkit.training.tokens import GroupTokenizer
-
-    settings = TrainingSettings(base=base).resolved()
-    tokenizer = tokenizer_of(base)
-    built = build(settings, tokenizer)
-    encoded = list(GroupTokenizer(tokenizer, max_tokens=settings.max_tokens).tokenized(groups))
-    trainer = PackedRewardTrainer(
-        built.model, RewardConfig(**_shared(steps, out)), tokenizer=tokenizer, loss=RewardLoss(LossSettings()),
-        groups=encoded, pairs_per_step=32, row_tokens=settings.row_tokens or 2048,
-    )  # fmt: skip
-    of = trainer.steps
-    return trainer, sum(int(of.pairs[of.groups(*divmod(step, len(of)))].sum()) for step in range(steps))
-
-
-def _theirs(base: str, groups: list[Any], steps: int, out: Path) -> tuple[Any, int]:
-    from datasets import Dataset
-    from trl import RewardConfig, RewardTrainer
-
-    from prefkit.training.bases import base_model
-    from prefkit.training.building import tokenizer_of
-
-    def turns(group: Any, place: int) -> list[dict[str, str]]:
-        before = [{"role": message.role, "content": message.content} for message in group.messages]
-        return [*before, {"role": "assistant", "content": group.texts[place]}]
-
-    rows = [
-        {"chosen": turns(group, pair.chosen), "rejected": turns(group, pair.rejected)}
-        for group in groups
-        for pair in group.pairs
-    ]
-    options = _shared(steps, out) | {
-        "per_device_train_batch_size": 4,
-        "gradient_accumulation_steps": 8,
-        "max_length": 1024,
-    }
-    options["remove_unused_columns"] = True
-    trainer = RewardTrainer(
-        model=base_model(base), args=RewardConfig(**options), train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer_of(base),
-    )  # fmt: skip
-    return trainer, 32 * steps
-
-
-def _accuracy(trainer: Any, groups: list[Any]) -> float:
-    """Of held-out pairs, read as plain transformers reads them."""
-    import torch
-
-    from prefkit.training.tokens import GroupTokenizer
-
-    model, tokenizer = trainer.accelerator.unwrap_model(trainer.model).eval(), trainer.processing_class
-    right = []
-    with torch.no_grad():
-        for group in GroupTokenizer(tokenizer).tokenized(groups):
-            rewards = [
-                float(model(input_ids=torch.tensor([[*group.prompt.tolist(), *ids.tolist()]])).logits[0, 0])
-                for ids in group.responses
-            ]
-            right += [rewards[pair.chosen] > rewards[pair.rejected] for pair in group.group.pairs if not pair.tied]
-    return sum(right) / len(right)
-
-
 def main() -> int:
     """Run the proofs that were asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=("small", "full"), default="small")
-    parser.add_argument("--only", choices=("kills", "processes", "trl"))
-    parser.add_argument("--base", default="smollm2")
-    parser.add_argument("--pairs", type=Path)
-    parser.add_argument("--worker", choices=("prefkit", "trl"), help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=("kills", "processes"))
     asked = parser.parse_args()
-    if asked.worker:
-        worker(asked.worker, asked.base, asked.pairs, asked.size, asked.out)
-        return 0
     proofs: dict[str, Callable[[Path, str], list[Check]]] = {"kills": kills, "processes": processes}
-    if asked.pairs:
-        proofs["trl"] = lambda folder, size: beside_trl(folder, size, asked.base, asked.pairs)
     checks = []
     for name, proof in proofs.items():
         if asked.only in (None, name):

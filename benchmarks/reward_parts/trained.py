@@ -21,7 +21,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from prefkit.training.measuring.table import margins_of, table_of
 from prefkit.training.reward_model import RewardModel
 
 BESIDE = ("length only", "bag of words", "policy identity", "MiniLM frozen, mean", "SmolLM2 frozen, layer 16, mean")
-FIGURES = ("accuracy", gap_name(1.0), "auc", "brier", "ece", "length_correlation")
+FIGURES = ("accuracy", gap_name(1.0), "auc", "brier", "ece")
 
 
 def parted(groups: Sequence[Group], job: dict[str, Any]) -> tuple[list[Group], list[Group]]:
@@ -97,7 +96,7 @@ def together(groups: Sequence[Group], folders: Sequence[Path]) -> str:
     for folder in folders:
         job = json.loads((folder / "job.json").read_text())
         training, test = parted(groups, job)
-        held_out += [replace(group, prompt_id=f"{group.prompt_id}") for group in test]
+        held_out += test
         scorers: dict[str, Scorer] = {job["name"]: RewardModel.load(folder / "model")}
         scorers |= {name: made[name]()(training) for name in BESIDE}
         for name, scorer in scorers.items():
