@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -90,31 +89,20 @@ def losses(folder: Path) -> list[float]:
 
 
 def kills(folder: Path, size: str) -> list[Check]:
-    """Killed at random moments, as often as the size says, and then left alone."""
-    source, base = written(folder / "pairs.jsonl", 30), tiny(folder / "base")
-    began = time.monotonic()
-    prefkit(command(source, base, folder / "whole", "--save-steps", "2"))
-    took, draw, killed = time.monotonic() - began, random.Random(0), 0
-    arguments = command(source, base, folder / "cut", "--save-steps", "2")
-    for _ in range(KILLS[size]):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "prefkit", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        try:
-            process.wait(timeout=took * draw.uniform(0.5, 1.0))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            killed += 1
-        if (folder / "cut" / "training.json").exists():
-            break
-    if not (folder / "cut" / "training.json").exists():
-        prefkit(arguments)
+    """Killed as often as the size says, a moment after checkpoints drawn at random, and then left alone."""
+    source, base, draw = written(folder / "pairs.jsonl", 30), tiny(folder / "base"), random.Random(0)
+    longer = ("--save-steps", "2", "--epochs", "6")
+    prefkit(command(source, base, folder / "whole", *longer))
+    steps = len(losses(folder / "whole"))
+    arguments = command(source, base, folder / "cut", *longer)
+    for step in sorted(draw.sample(range(2, steps * 2 // 3, 2), KILLS[size])):
+        killed_at_a_checkpoint(arguments, ("-m", "prefkit"), folder / "cut", step, draw.uniform(0, 0.1))
+    prefkit(arguments)
     whole, cut = ((folder / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
     after = json.loads((folder / "cut" / "training.json").read_text())["resumed_after_step"]
     return [
-        Check("killed with -9", killed, "times"),
-        Check("went on, the last time, after step", after),
+        Check("killed with -9", KILLS[size], "times"),
+        Check(f"went on, the last time, after step, of {steps}", after, goal="> 0", ok=after > 0),
         Check("weights after that are the same bytes", "yes" if whole == cut else "no", goal="yes", ok=whole == cut),
     ]
 
@@ -157,9 +145,20 @@ def _same_course(name: str, one: Path, other: Path) -> Check:
     return Check(f"{name}, over {len(losses(one))} steps", float(f"{off:.2g}"), "nats", f"<= {NEAR}", off <= NEAR)
 
 
-def killed_at_a_checkpoint(arguments: list[str], launcher: tuple[str, ...], folder: Path, **environment: str) -> None:
-    """Begin a training in several processes, and kill all of them when a checkpoint is whole; each has a session of its
-    own, so that a signal to a group would not reach them."""
+def killed_at_a_checkpoint(
+    arguments: list[str], launcher: tuple[str, ...], folder: Path, step: int = 1, pause: float = 0, **environment: str
+) -> None:
+    """Begin a training, or go on with it, and kill all its processes when a checkpoint at ``step`` or later is whole.
+
+    Several processes have a session each, so that a signal to a group would not reach them.
+
+    Args:
+        arguments, launcher: of the command.
+        folder: of the model.
+        step: the first whose checkpoint will do.
+        pause: seconds between the checkpoint and the kill.
+        environment: of the command, besides this one's.
+    """
     import psutil
 
     process = subprocess.Popen(
@@ -168,8 +167,9 @@ def killed_at_a_checkpoint(arguments: list[str], launcher: tuple[str, ...], fold
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while process.poll() is None and not any(folder.glob("checkpoints/checkpoint-*/trainer_state.json")):
-        time.sleep(0.05)
+    while process.poll() is None and _saved(folder) < step:
+        time.sleep(0.02)
+    time.sleep(pause)
     if process.poll() is not None:
         raise SystemExit(f"{' '.join(arguments)}: ended with {process.returncode} before it could be killed")
     agent = psutil.Process(process.pid)
@@ -177,6 +177,12 @@ def killed_at_a_checkpoint(arguments: list[str], launcher: tuple[str, ...], fold
     for one in everyone:
         one.kill()
     psutil.wait_procs(everyone)
+
+
+def _saved(folder: Path) -> int:
+    """The step of the latest checkpoint that is whole; 0 where there is none."""
+    whole = folder.glob("checkpoints/checkpoint-*/trainer_state.json")
+    return max((int(path.parent.name.removeprefix("checkpoint-")) for path in whole), default=0)
 
 
 def as_if_on_gpus(arguments: list[str]) -> None:
