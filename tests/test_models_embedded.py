@@ -148,6 +148,22 @@ def test_serve_answers_other_programs_until_it_is_stopped():
 
 
 @needs_weights
+@pytest.mark.parametrize("_", range(3))
+def test_serve_can_be_stopped_as_soon_as_it_says_so(_):
+    command = [sys.executable, "-m", "prefkit", "models", "serve", "embedded/smollm2", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()
+        assert process.stdout.read() == "stopped\n"
+        assert process.stderr.read() == ""
+
+
+@needs_weights
 def test_check_says_what_works(prefkit):
     outcome = prefkit("models", "check", "embedded/smollm2")
     assert outcome.code == 0

@@ -105,12 +105,12 @@ def serve(name: str, run: Path | None, port: int, slots: int | None) -> None:
     if entry.kind != "embedded":
         raise click.UsageError(f"{name} is served elsewhere; only embedded models are served here.")
     slots = slots or entry.concurrency or SLOTS
-    with served(entry.file, name=entry.model, slots=slots, port=port, public=True) as at:
-        click.echo(f"{at.url} serves {entry.model}; stop it with Ctrl-C")
-        try:
+    try:
+        with served(entry.file, name=entry.model, slots=slots, port=port, public=True) as at:
+            click.echo(f"{at.url} serves {entry.model}; stop it with Ctrl-C")
             threading.Event().wait()
-        except KeyboardInterrupt:
-            click.echo("stopped")
+    except KeyboardInterrupt:
+        click.echo("stopped")
 
 
 def _facts(entry: ModelEntry) -> tuple[str, str, str, str]:
