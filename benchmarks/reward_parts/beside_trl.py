@@ -5,7 +5,8 @@
 chatpsychiatrist, each trainer in a process of its own, on one thread, in float32.
 
 **speed**   The same pairs in the same optimiser steps from the same weights: one pair for each of many prompts, then
-            all pairs of a few prompts with five responses. trl at several batch sizes, and with texts of like length
+            all pairs of a few prompts with five responses: two prompts of 4 pairs to one of 8, which fill steps of 8,
+            and are 5.3 pairs a prompt as in the whole set. trl at several batch sizes, and with texts of like length
             together. CPU seconds are those of ``train()``. Where trl reads the steps in our order, the courses of the
             loss and the rewards at the end are compared.
 **seeds**   Both from three seeds, each in its own order, for an epoch of 32 pairs a step on the prompts outside of a
@@ -23,7 +24,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,9 +85,8 @@ def data(job: Job) -> tuple[list[Group], list[Group]]:
     drawn = [group for group in drawn if max(map(len, group.texts)) < 2 * MAX_TOKENS]  # none is cut
     if job.data == "one":
         return [with_one_pair(group) for group in drawn[: job.pairs]], test[:4]
-    per_prompt = Counter(len(group.pairs) for group in drawn if len(group.pairs) % 4 == 0).most_common(1)[0][0]
-    alike = [group for group in drawn if len(group.pairs) == per_prompt]
-    return alike[: job.pairs // per_prompt], test[:4]
+    few, many = ([group for group in drawn if len(group.pairs) == count] for count in (4, 8))
+    return [*few[: job.pairs // 8], *many[: job.pairs // 16]], test[:4]
 
 
 def base_of(job: Job, folder: Path) -> str:
@@ -244,7 +243,7 @@ def run(job: Job) -> dict[str, Any]:
     return found
 
 
-def speed(base: str, pairs: int, layers: int | None) -> list[Check]:
+def speed(base: str, pairs: int, layers: int | None, only: str | None) -> list[Check]:
     """Both trainers over the same pairs."""
     import torch
 
@@ -256,6 +255,8 @@ def speed(base: str, pairs: int, layers: int | None) -> list[Check]:
         ("one", ((1, "sequential"), (4, "sequential"), (4, "group_by_length")), 1.7),
         ("grid", ((2, "sequential"), (4, "sequential"), (4, "group_by_length")), 4.0),
     ):
+        if only not in (None, which):
+            continue
         said = {"one": "two responses a prompt", "grid": "five responses a prompt"}[which]
         peak = gemm_peak()
         mine = run(Job(which, "prefkit", base, pairs, step=8, layers=layers))
@@ -317,6 +318,7 @@ def main() -> int:
     parser.add_argument("what", nargs="?", default="speed", choices=("speed", "seeds"))
     parser.add_argument("--base", default="smollm2")
     parser.add_argument("--pairs", type=int, default=16, help="that are read for the speed")
+    parser.add_argument("--only", choices=("one", "grid"), help="of the speed: one pair a prompt, or all")
     parser.add_argument("--layers", type=int, help="of the base, from below; all unless said otherwise")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -326,7 +328,7 @@ def main() -> int:
         return 0
     if asked.what == "seeds":
         return report("reward-seeds", seeds(asked.base, asked.layers))
-    return report("reward-speed", speed(asked.base, asked.pairs, asked.layers))
+    return report("reward-speed", speed(asked.base, asked.pairs, asked.layers, asked.only))
 
 
 if __name__ == "__main__":
