@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from tiny import tiny_model
+from train_cut import Killed, die, in_a_process_of_its_own, pairs_file, rows
 
 from prefkit import demo
 from prefkit.errors import PrefkitError
@@ -25,23 +23,6 @@ SETTINGS: dict[str, Any] = {
     "pairs_per_step": 8, "learning_rate": 3e-3, "max_tokens": 400, "row_tokens": 512, "epochs": 2.0,
     "schedule": "constant",
 }  # fmt: skip
-
-
-def rows(prompts: int, seed: int = 0) -> list[dict[str, str]]:
-    """Three responses to a prompt, in three pairs: one that is kind, one that is not, one between."""
-    draw = random.Random(seed)
-    words = ("I hear you", "As you like", "Whatever")
-    made = []
-    for number in range(prompts):
-        texts = [f"{word}. {'so ' * draw.randint(0, 4)}{number}" for word in words]
-        for better, worse in ((0, 1), (0, 2), (1, 2)):
-            made.append({"prompt": f"Client {number}?", "chosen": texts[better], "rejected": texts[worse]})
-    return made
-
-
-def pairs_file(path: Path, prompts: int = 12, seed: int = 0) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows(prompts, seed)))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -86,36 +67,6 @@ def test_the_saved_model_puts_the_pairs_right_that_the_report_says(tmp_path: Pat
     right = [of[pair.chosen, 0] > of[pair.rejected, 0] for group, of in scored for pair in group.pairs]
     assert 0 < sum(right) < 24
     assert trained.rows[0]["accuracy"].startswith(f"{100 * sum(right) / 24:.1f} ")
-
-
-class Killed(Exception):
-    """The process that trained was killed."""
-
-
-def in_a_process_of_its_own(work: Callable[[], object]) -> None:
-    """Run it in a fork, so that it can be killed.
-
-    Raises:
-        Killed: it was, by signal 9.
-    """
-    child = os.fork()
-    if not child:
-        try:
-            work()
-        except BaseException:  # noqa: BLE001 - the child may not go on as a second pytest
-            import traceback
-
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-        raise Killed
-    assert status == 0
-
-
-def die(*ignored: object, **more: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def between_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +128,7 @@ def test_a_training_that_is_killed_ends_in_the_same_weights_bit_by_bit(
 
 
 def test_a_finished_model_is_not_trained_again_by_accident(uncut: Path, base: Path):
-    with pytest.raises(PrefkitError, match="a finished reward model"):
+    with pytest.raises(PrefkitError, match="a finished model"):
         train(uncut.parent / "pairs.jsonl", uncut, base, **CUT)
 
 
@@ -309,7 +260,7 @@ def test_the_command_trains_and_says_what_it_knows(tmp_path: Path, base: Path, p
     assert "36 pairs of 12 prompts, 36 responses" in done.out
     assert "24 held-out pairs" in done.out
     again = prefkit("train-rm", source, *given, "--held-out", held_out)
-    assert again.code == 1 and "a finished reward model" in again.err
+    assert again.code == 1 and "a finished model" in again.err
 
 
 def test_a_base_without_a_model_is_one_line(tmp_path: Path, prefkit: Callable[..., Outcome]):

@@ -18,8 +18,9 @@ from prefkit import svg
 from prefkit.agreement.agree import Report
 from prefkit.agreement.measuring import Section
 from prefkit.resampling import Figure
+from prefkit.svg import EDGE, GREY
 
-LABELS, PANEL, BETWEEN, EDGE = 190, 300, 56, 24
+LABELS, PANEL, BETWEEN = 190, 300, 56
 LINE, ROW_GAP = 15, 12
 MARKS = (0.667, 0.8)
 _SHARE = {"ratings": "direction", "comparisons": "exact"}
@@ -69,21 +70,8 @@ def picture(report: Report) -> str:
     width, height = LABELS + 2 * PANEL + BETWEEN + 2 * EDGE, top + 20
     who = {"people": "People", "judges": "Judges", "named": "Annotators"}[report.kind]
     title = f"Agreement: {who} with each other" + (", judges with them" if report.with_judges else "")
-    size = f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
-    font = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"'
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" {font}>',
-            f"<title>{escape(title)}</title>",
-            "<desc>Dots are values, lines 95% intervals over prompts.</desc>",
-            '<rect width="100%" height="100%" fill="#fff"/>',
-            svg.text(EDGE, 24, title, size=15, weight="600"),
-            svg.text(EDGE, 42, "Dots: values. Lines: 95% intervals, by drawing prompts again.", fill="#666"),
-            *parts,
-            "</svg>",
-            "",
-        ]
-    )
+    words = "Dots: values. Lines: 95% intervals, by drawing prompts again."
+    return svg.whole(title, words, parts, width, height)
 
 
 def _series(report: Report, kind: str) -> list[_Series]:
@@ -161,11 +149,11 @@ def _frame(axis: _Axis, top: float, height: float) -> list[str]:
     for tick in axis.ticks:
         x = axis.at(tick)
         parts.append(svg.line(x, top, x, bottom, "#ddd"))
-        parts.append(svg.text(x, bottom + 15, axis.words(tick), anchor="middle", fill="#666", size=11))
+        parts.append(svg.text(x, bottom + 15, axis.words(tick), anchor="middle", fill=GREY, size=11))
     for mark in axis.marks:
         x = axis.at(mark)
         parts.append(svg.line(x, top, x, bottom, "#999", dashed=True))
-        parts.append(svg.text(x, top - 4, f"{mark:.3f}".lstrip("0"), anchor="middle", fill="#666", size=10))
+        parts.append(svg.text(x, top - 4, f"{mark:.3f}".lstrip("0"), anchor="middle", fill=GREY, size=10))
     parts.append(svg.text(axis.x + PANEL / 2, bottom + 32, axis.title, anchor="middle", fill="#444"))
     return parts
 

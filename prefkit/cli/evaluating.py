@@ -98,6 +98,7 @@ def eval_rm(
     from prefkit.cli.progress import Bars
     from prefkit.training.measuring import evaluating
     from prefkit.training.measuring.report import MeasureSettings
+    from prefkit.training.reward_info import reward_model_folder
 
     settings = evaluating.EvaluationSettings(
         split=split,
@@ -108,7 +109,7 @@ def eval_rm(
         device=device,
         measure=MeasureSettings(rounds=rounds, seed=seed, least_gaps=tuple(sorted(set(gaps)))),
     )
-    models = [_folder(source, name) for name in named]
+    models = [reward_model_folder(name, source) for name in named]
     scores = evaluating.evaluate_benchmark(source, models, settings, _say)
     if scores is not None:
         _show(_scores(scores))
@@ -121,12 +122,6 @@ def eval_rm(
         written = evaluating.write_report(report, folder) if folder else []
     for path in written:
         click.echo(f"{path}: {'all figures' if path.suffix == '.json' else 'the picture'}")
-
-
-def _folder(source: Path, named: str) -> Path:
-    """The folder of that name, or of that name among the run's reward models."""
-    folder, of_run = Path(named), source / "reward-models" / named
-    return of_run if not folder.is_dir() and of_run.is_dir() else folder
 
 
 def _say(words: str) -> None:

@@ -42,12 +42,12 @@ def score(
     from prefkit.cli.progress import Bars
     from prefkit.run import Run
     from prefkit.training.examples import read_groups
-    from prefkit.training.reward_info import read_info
+    from prefkit.training.reward_info import read_info, reward_model_folder
     from prefkit.training.reward_model import RewardModel
     from prefkit.training.scoring import REWARDS, keep_best, model_digest, score
 
     run = Run(source) if source.is_dir() and (source / "run.json").exists() else None
-    folder = _model_folder(model, source if run else None)
+    folder = reward_model_folder(model, source)
     path = out or (source / REWARDS if run else source.with_name(f"{source.stem}.{REWARDS}"))
     info, model_id = read_info(folder), model_digest(folder)
     with Bars() as bars, run.writing("score") if run else nullcontext():
@@ -64,14 +64,6 @@ def score(
             )
             if best.fewer:
                 click.echo(f"  {best.fewer:,} prompts have fewer than {best_of} responses")
-
-
-def _model_folder(named: str, run: Path | None) -> Path:
-    """The folder of a reward model, by its path or its name in a run."""
-    folder = Path(named)
-    if run is not None and not folder.is_dir() and (run / "reward-models" / named).is_dir():
-        return run / "reward-models" / named
-    return folder
 
 
 def _say(report: ScoreReport, model: str) -> None:

@@ -6,15 +6,12 @@ Every number in it is counted from the run at the time of writing; the card is r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import yaml
 
-from prefkit import __version__
+from prefkit import __version__, cards
 from prefkit.errors import RunError
 from prefkit.pairs.build import Pairs
 from prefkit.pairs.settings import PairReport, PairSettings
@@ -47,17 +44,17 @@ def dataset_card(
     parts = [
         _head(run, settings, report),
         _what(run, settings, report),
-        _table(("split", "pairs", "prompts"), _split_rows(pairs)),
+        cards.table(("split", "pairs", "prompts"), _split_rows(pairs)),
         _checked(pairs, settings),
         "## Who judged\n",
-        _table(("annotator", "kind", "pairs"), _annotator_rows(pairs)),
+        cards.table(("annotator", "kind", "pairs"), _annotator_rows(pairs)),
         _agreement(pairs),
         "## How pairs were selected\n",
         _selection(settings, report),
         "## Length\n",
         _length(lengths),
         "## Where it comes from\n",
-        _table(("import", "rows", "imported", "not imported"), _import_rows(run)),
+        cards.table(("import", "rows", "imported", "not imported"), _import_rows(run)),
         _cleaning(run, pairs),
         _limits(pairs, settings),
     ]
@@ -68,7 +65,7 @@ def _head(run: Run, settings: PairSettings, report: PairReport) -> str:
     count = report.dataset.total()
     head = {
         "license": settings.licence,
-        "pretty_name": _on_one_line(run.rubric.title),
+        "pretty_name": cards.on_one_line(run.rubric.title),
         "size_categories": [next((name for limit, name in SIZES if count < limit), "n>1M")],
         "tags": ["preference", "prefkit", run.rubric.id],
         "configs": [
@@ -78,37 +75,20 @@ def _head(run: Run, settings: PairSettings, report: PairReport) -> str:
             }
         ],
     }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
+    return cards.head(head)
 
 
 def _what(run: Run, settings: PairSettings, report: PairReport) -> str:
     rubric = run.rubric
-    principles = "\n".join(
-        f"- **{_on_one_line(principle.title)}** (`{principle.id}`, {principle.scale})"
-        for principle in rubric.principles
-    )
-    source = f" Source: {_on_one_line(rubric.source)}." if rubric.source else ""
-    return f"""# {_on_one_line(rubric.title)}: preference pairs
+    source = f" Source: {cards.on_one_line(rubric.source)}." if rubric.source else ""
+    return f"""# {cards.on_one_line(rubric.title)}: preference pairs
 
 {report.dataset.total():,} pairs of a chosen and a rejected {rubric.unit}, judged by the rubric `{rubric.id}` version
 {rubric.version} (content hash `{rubric.hash}`).{source} Made with prefkit {__version__}; manifest from rubric to
 dataset: `{report.manifest}`. Format: {settings.format}. Licence: {settings.licence}.
 
-{principles}
+{cards.principles(rubric)}
 """
-
-
-def _on_one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = [" | ".join(head), " | ".join("---" for _ in head)]
-    lines += [
-        " | ".join(f"{cell:,}" if isinstance(cell, int) else str(cell).replace("|", "\\|") for cell in row)
-        for row in rows
-    ]
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
 
 
 def _split_rows(pairs: Pairs) -> list[tuple[str, int, int]]:
@@ -183,7 +163,7 @@ def _selection(settings: PairSettings, report: PairReport) -> str:
         test = "A test prompt has one pair, that of the widest gap left: best against worst."
     return (
         f"Strategy `{settings.strategy}`: {words}; over annotators by {settings.aggregate}. {test}\n\n"
-        + _table(("pairs", "count"), rows)
+        + cards.table(("pairs", "count"), rows)
         + f"\nJudgements read: {judgements}.\n\nSettings: {options}.\n"
     )
 
@@ -197,7 +177,7 @@ def _length(lengths: npt.NDArray[np.int64]) -> str:
         for name, column in (("chosen", lengths[:, 0]), ("rejected", lengths[:, 1]))
     ]
     return (
-        _table(("characters", "mean", "10%", "median", "90%"), rows)
+        cards.table(("characters", "mean", "10%", "median", "90%"), rows)
         + f"\nThe longer response is the chosen one in {longer:.1%} of the pairs of unequal length: a reward model that"
         " only preferred longer responses would score that much.\n"
     )

@@ -10,7 +10,7 @@ What is trained
     packing.py  attention.py  packed.py                      rows in which each shared beginning is read once
     paired_comparison.py  losses.py  heads.py                what pairs say about rewards
     preflight.py                                             what would fail in silence
-    steps.py  reward_trainer.py                              trl's trainer, a batch being a step of whole prompts
+    steps.py  packed_trainer.py  reward_trainer.py  arguments.py    trl's trainer, a batch being a step of whole prompts
     training.py  settings.py  training_pairs.py  begun.py  finishing.py  held_out.py  trained_report.py    train-rm
 What is fitted in minutes
     features.py  linear.py  head_fitting.py                  a linear head on hidden states

@@ -1,6 +1,6 @@
 """The folder of a training that has begun: one process at a time, and the same training or none.
 
-Writes  reward-models/NAME/begun.json   what is trained on what, as far as the weights at the end depend on it
+Writes  FOLDER/begun.json   what is trained on what, as far as the weights at the end depend on it
 
 A training that was cut goes on from its last checkpoint, and only with what it began with.
 """
@@ -17,7 +17,7 @@ import msgspec
 
 from prefkit.durable import explained_disk_errors, make_folders, remove, replacing
 from prefkit.errors import RunError
-from prefkit.training.settings import TrainingSettings, decisive
+from prefkit.training.settings import CommonSettings, decisive
 
 BEGUN, CHECKPOINTS, DONE = "begun.json", "checkpoints", "training.json"
 
@@ -49,7 +49,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
                     remove(path)
             if (folder / DONE).exists():
                 remedy = "Give another --name, or --overwrite to train it again."
-                raise RunError(folder, "a finished reward model", "a new name", remedy)
+                raise RunError(folder, "a finished model", "a new name", remedy)
             strangers = [one.name for one in folder.iterdir() if one.name != ".lock"]
             if strangers and not (folder / BEGUN).exists():
                 remedy = "Give another --name or --out, or --overwrite to remove them."
@@ -60,7 +60,7 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
             (folder / ".lock").unlink(missing_ok=True)
 
 
-def begin(folder: Path, settings: TrainingSettings, digest: str) -> None:
+def begin(folder: Path, settings: CommonSettings, digest: str) -> None:
     """Note what is trained on what; where a checkpoint is there from before, it must be of the same.
 
     Raises:

@@ -1,7 +1,7 @@
-"""From a base model to what is trained: a sequence classifier with a new head, whole, frozen in part, or with adapters.
+"""From a base model to what is trained: whole, frozen in part, or with adapters.
 
-The new head starts from the seed, so the same settings start from the same weights. Weights are held in 32 bits, since
-small steps are lost in 16; where only adapters learn on a GPU, the base is held in 16 bits or in 4.
+The new head of a reward model starts from the seed, so the same settings start from the same weights. Weights are held
+in 32 bits, since small steps are lost in 16; where only adapters learn on a GPU, the base is held in 16 bits or in 4.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +20,7 @@ from prefkit.errors import PrefkitError
 from prefkit.training.bases import base_model
 from prefkit.training.packed import enable_packing
 from prefkit.training.reward_model import choose_pad_token
-from prefkit.training.settings import TrainingSettings
+from prefkit.training.settings import CommonSettings, Precision
 from prefkit.training.tokens import window
 
 if TYPE_CHECKING:
@@ -28,6 +28,37 @@ if TYPE_CHECKING:
 
 LARGE = 1_000_000_000
 """Weights above which activations are computed again in the backward pass, unless asked otherwise."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a model is trained for.
+
+    Args:
+        auto: the class of transformers that loads it.
+        adapters: what peft calls it.
+        own: parts that no base has, and that learn beside adapters.
+        name: in words.
+        enable: lets it read packed rows, or says why it cannot.
+        options: of ``from_pretrained``, unless others are given.
+    """
+
+    auto: str
+    adapters: str
+    own: tuple[str, ...]
+    name: str
+    enable: Callable[[torch.nn.Module], str | None]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+REWARDS = Task(
+    auto="AutoModelForSequenceClassification",
+    adapters="SEQ_CLS",
+    own=("score",),
+    name="a sequence classifier",
+    enable=enable_packing,
+    options={"num_labels": 1},
+)
 
 
 @dataclass(frozen=True)
@@ -80,13 +111,14 @@ def window_of(base: str, tokenizer: Any) -> int:
     return window(config, tokenizer)
 
 
-def build(settings: TrainingSettings, tokenizer: Any, outputs: int = 1) -> Built:
+def build(settings: CommonSettings, tokenizer: Any, task: Task = REWARDS, **options: Any) -> Built:
     """Load the base and make of it what is trained.
 
     Args:
         settings: without gaps.
-        tokenizer: of the base; gets its padding token here.
-        outputs: rewards of a response.
+        tokenizer: of the base; for rewards it gets a padding token here that ends no text.
+        task: what for.
+        options: of transformers' ``from_pretrained``, such as ``num_labels``, the rewards of a response.
 
     Raises:
         PrefkitError: it is no model that can be loaded, its vocabulary does not fit, or the machine lacks what was
@@ -95,19 +127,20 @@ def build(settings: TrainingSettings, tokenizer: Any, outputs: int = 1) -> Built
     from transformers import set_seed
 
     model: Any
-    bf16 = _bf16(settings)
+    bf16 = _bf16(settings.precision)
     set_seed(settings.seed)
     with quiet():
-        model = _loaded(settings, outputs, bf16)
+        model = _loaded(settings, task, bf16, options)
     _need_embeddings(settings.base, model, tokenizer)
-    choose_pad_token(tokenizer, model.config)
-    padded = enable_packing(model)
+    if task is REWARDS:
+        choose_pad_token(tokenizer, model.config)
+    padded = task.enable(model)
     freeze(model, settings.freeze_layers)
     size = sum(weight.numel() for weight in model.parameters())
     checkpointing = size > LARGE if settings.gradient_checkpointing is None else settings.gradient_checkpointing
     if settings.lora:
         with quiet():
-            model = _with_adapters(model, settings)
+            model = _with_adapters(model, settings, task)
     return Built(model=model, tokenizer=tokenizer, padded=padded, bf16=bf16, checkpointing=checkpointing)
 
 
@@ -166,31 +199,29 @@ def quiet() -> Iterator[None]:
             said.enable_progress_bar()
 
 
-def _bf16(settings: TrainingSettings) -> bool:
-    if settings.precision == "auto":
+def _bf16(precision: Precision) -> bool:
+    if precision == "auto":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    return settings.precision == "bf16"
+    return precision == "bf16"
 
 
-def _loaded(settings: TrainingSettings, outputs: int, bf16: bool) -> PreTrainedModel:
-    from transformers import AutoModelForSequenceClassification
+def _loaded(settings: CommonSettings, task: Task, bf16: bool, options: dict[str, Any]) -> PreTrainedModel:
+    import transformers
 
     small = bool(settings.lora) and bf16 and torch.cuda.is_available()
-    options: dict[str, Any] = {"num_labels": outputs, "dtype": torch.bfloat16 if small else torch.float32}
+    options = {"dtype": torch.bfloat16 if small else torch.float32, **task.options, **options}
     if settings.quantize:
-        options["quantization_config"] = _four_bits()
+        options["quantization_config"] = _four_bits(task)
     try:
-        model: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-            base_model(settings.base), **options
-        )
+        model: PreTrainedModel = getattr(transformers, task.auto).from_pretrained(base_model(settings.base), **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         found = " ".join(str(error).split())[:200]
-        remedy = "Name a model that transformers loads as a sequence classifier."
+        remedy = f"Name a model that transformers loads as {task.name}."
         raise PrefkitError(settings.base, found, "a base model", remedy) from None
     return model
 
 
-def _four_bits() -> Any:
+def _four_bits(task: Task) -> Any:
     import transformers
 
     if not torch.cuda.is_available() or importlib.util.find_spec("bitsandbytes") is None:
@@ -203,7 +234,7 @@ def _four_bits() -> Any:
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
-        llm_int8_skip_modules=["score"],
+        llm_int8_skip_modules=list(task.own) or None,
     )
 
 
@@ -216,7 +247,7 @@ def _need_embeddings(base: str, model: PreTrainedModel, tokenizer: Any) -> None:
         raise PrefkitError(base, found, "an embedding for every token", remedy)
 
 
-def _with_adapters(model: PreTrainedModel, settings: TrainingSettings) -> Any:
+def _with_adapters(model: PreTrainedModel, settings: CommonSettings, task: Task) -> Any:
     import peft
 
     assert settings.lora is not None
@@ -224,12 +255,12 @@ def _with_adapters(model: PreTrainedModel, settings: TrainingSettings) -> Any:
         prepare: Any = peft.prepare_model_for_kbit_training
         model = prepare(model, use_gradient_checkpointing=False)
     config = peft.LoraConfig(
-        task_type="SEQ_CLS",
+        task_type=task.adapters,
         r=settings.lora,
         lora_alpha=2 * settings.lora,
         lora_dropout=0.0,
         target_modules=_above(model, settings.freeze_layers) if settings.freeze_layers else "all-linear",
-        modules_to_save=["score"],
+        modules_to_save=list(task.own) or None,
     )
     return peft.get_peft_model(model, config)
 

@@ -8,16 +8,12 @@ the card rather than made up.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from prefkit import __version__
-from prefkit.models.entries import SMOLLM2
+from prefkit import __version__, cards
 from prefkit.rubric import Rubric
 from prefkit.training.reward_info import RewardInfo
 
@@ -52,7 +48,7 @@ def model_card(card: Card, info: RewardInfo) -> str:
     parts = [
         _head(card),
         _what(card, info),
-        _data(card),
+        cards.counts(card.data),
         _figures(card),
         _usage(info) if info.kind == "trained" else "",
         _limits(card, info),
@@ -67,24 +63,17 @@ def _head(card: Card) -> str:
         "pipeline_tag": "text-classification",
         "tags": ["reward-model", "preference", "prefkit"] + ([card.rubric.id] if card.rubric else []),
     }
-    if card.base and (known := _on_the_hub(card.base)):
+    if known := cards.hub_id(card.base):
         head["base_model"] = known
     if card.languages:
         head["language"] = list(card.languages)
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n"
-
-
-def _on_the_hub(base: str) -> str | None:
-    """The hub id of a base model; None for a folder, whose path is nobody's business."""
-    if base == SMOLLM2:
-        return "HuggingFaceTB/SmolLM2-135M-Instruct"
-    return base if re.fullmatch(r"[\w.-]+/[\w.-]+", base) and not Path(base).exists() else None
+    return cards.head(head)
 
 
 def _what(card: Card, info: RewardInfo) -> str:
     frozen = f" on frozen features of it (layer {info.layer}, {info.pooling} pooling)" if info.kind == "frozen" else ""
     limit = f"; texts of {info.max_tokens:,} tokens at most" if info.max_tokens else ""
-    text = f"""# {_on_one_line(card.title)}
+    text = f"""# {cards.on_one_line(card.title)}
 
 A Bradley-Terry reward model: the difference of two responses' rewards to the same prompt, divided by
 {info.temperature:g}, is the log-odds that the first is the better one. A single reward has no meaning, nor has a
@@ -97,26 +86,12 @@ Mean and standard deviation over the training responses: {info.mean:.4g}, {info.
         rows = [
             (place, *one) for place, one in enumerate(zip(info.heads, map("{:g}".format, info.combine), strict=True))
         ]
-        text += "\n" + _table(("output", "principle", "weight in the overall reward"), rows)
+        text += "\n" + cards.table(("output", "principle", "weight in the overall reward"), rows)
     if info.tie:
         text += "\nTies: " + ", ".join(f"{name} {value:.4g}" for name, value in info.tie.items()) + ".\n"
-    if (rubric := card.rubric) is not None:
-        source = f" Source: {_on_one_line(rubric.source)}." if rubric.source else ""
-        text += f"""
-## What better means here
-
-Rubric `{rubric.id}` version {rubric.version} (content hash `{rubric.hash}`).{source}
-
-""" + "\n".join(f"- **{_on_one_line(one.title)}** (`{one.id}`, {one.scale})" for one in rubric.principles)
-        text += "\n"
+    if card.rubric is not None:
+        text += "\n" + cards.better(card.rubric)
     return text
-
-
-def _data(card: Card) -> str:
-    if not card.data:
-        return ""
-    rows = [(name, f"{value:,}" if isinstance(value, int) else value) for name, value in card.data.items()]
-    return "## Data\n\n" + _table(("what", "count"), rows)
 
 
 def _figures(card: Card) -> str:
@@ -124,7 +99,7 @@ def _figures(card: Card) -> str:
         return "## Figures\n\nNone were handed in: run `prefkit eval-rm` before you rely on this model.\n"
     columns = list(card.figures[0])
     rows = [[row.get(column, "") for column in columns] for row in card.figures]
-    return "## Figures\n\n" + _table(columns, rows)
+    return "## Figures\n\n" + cards.table(columns, rows)
 
 
 def _usage(info: RewardInfo) -> str:
@@ -175,13 +150,3 @@ def _limits(card: Card, info: RewardInfo) -> str:
         *card.notes,
     ]
     return "## Intended use and limits\n\n" + "\n".join(f"- {line}" for line in lines) + "\n"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [" | ".join(head), " | ".join("---" for _ in head)]
-    lines += [" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines) + "\n"
-
-
-def _on_one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -26,7 +26,7 @@ from prefkit.training.card import Card
 from prefkit.training.groups import Rewards, TokenGroup
 from prefkit.training.heads import with_overall
 from prefkit.training.held_out import beside_baselines
-from prefkit.training.reward_info import RewardInfo
+from prefkit.training.reward_info import RewardInfo, rubric_mark
 from prefkit.training.reward_model import save_reward_model
 from prefkit.training.reward_trainer import PackedRewardTrainer
 from prefkit.training.settings import TrainingSettings
@@ -139,6 +139,7 @@ def _save_model(
         std=measured.std,
         temperature=measured.temperature,
         tie=trainer.pair_loss.tie,
+        rubric=rubric_mark(pairs.rubric),
     )
     card = Card(
         title=report.folder.name,

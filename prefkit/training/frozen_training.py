@@ -25,7 +25,7 @@ from prefkit.training.frozen import FrozenRewardModel
 from prefkit.training.groups import Group
 from prefkit.training.head_fitting import Fit, Fitter
 from prefkit.training.held_out import beside_baselines
-from prefkit.training.reward_info import Pooling, RewardInfo
+from prefkit.training.reward_info import Pooling, RewardInfo, rubric_mark
 from prefkit.training.trained_report import Trained, versions
 from prefkit.training.training_pairs import TrainingData, held_out_groups, rubric_of, without_policies
 
@@ -185,6 +185,7 @@ def train_frozen(
         temperature=fit.temperature,
         layer=fit.layer,
         pooling=pooling,
+        rubric=rubric_mark(card.rubric) if card else None,
     )
     at_layer = reader if reader.layers == (fit.layer,) else opened([fit.layer])
     model = FrozenRewardModel(info, fit.weights, at_layer, fit.shrinkage)

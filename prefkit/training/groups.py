@@ -105,12 +105,15 @@ class TokenGroup:
         prompt: [p] ids that all responses share.
         responses: ids of each response, [r_i]; the last is the one at which a decoder's reward is read.
         two_types: whether the response's tokens are of type 1, as an encoder of text pairs has them.
+        reference: log-probability of the tokens of all responses, one behind the other, by the model before it is
+            trained, float32; None where no loss asks for it.
     """
 
     group: Group
     prompt: Ids
     responses: tuple[Ids, ...]
     two_types: bool = False
+    reference: npt.NDArray[np.float32] | None = None
 
     @property
     def tokens(self) -> int:

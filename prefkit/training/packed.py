@@ -28,6 +28,8 @@ TOLERANCE = 1e-3
 """By which hidden states of packed and padded rows may differ in the probe, as a share of what tells texts apart."""
 HALF_TOLERANCE = 0.05
 """The same in bf16 and fp16."""
+Read = Callable[[Any, Tensor, Any], Any]
+"""What a bound forward makes of the hidden states that are read: see ``bind``."""
 NO_SCORE = "it has no `score` head on a base model: an encoder, or an architecture of its own"
 
 
@@ -37,7 +39,7 @@ def classifier(model: nn.Module) -> Any:
     from transformers import PreTrainedModel
 
     for module in model.modules():
-        if isinstance(module, PreTrainedModel) and hasattr(module, "score") and _base(module) is not None:
+        if isinstance(module, PreTrainedModel) and hasattr(module, "score") and base_of(module) is not None:
             return module
     return None
 
@@ -58,7 +60,7 @@ def enable_packing(model: nn.Module) -> str | None:
     if inner is None:
         return NO_SCORE
     if not hasattr(inner, "packing_refused"):
-        _bind(inner)
+        bind(inner, _score)
         inner.packing_refused = None
         inner.packing_refused = supports_packing(inner)
     refused: str | None = inner.packing_refused
@@ -124,41 +126,62 @@ def padded_rewards(model: nn.Module, row: PackedRow, pad_id: int, batch: int | N
     return torch.cat(parts)[order.argsort().to(parts[0].device)]
 
 
-def _bind(model: Any) -> None:
-    """Give the classifier a forward that also takes ``packed`` and ``ends``, and the attention that it needs."""
+def bind(model: Any, read: Read) -> None:
+    """Give a model a forward that also takes packed rows, and the attention that it needs.
+
+    Args:
+        model: a base model with a head of any kind; as loaded, wrapped by nothing.
+        read: what the forward gives where ``ends`` says which tokens are read: of the model, their last hidden states
+            [n, width], and what else was handed to the forward and is not the base model's.
+
+    Raises:
+        ValueError: something else replaced its forward before.
+    """
     if "forward" in vars(model):
         raise ValueError("the model's forward was replaced already: enable packing before the model is prepared")
     attention.register()
     model.set_attn_implementation(attention.NAME)
-    model.forward = MethodType(_with_packed(type(model).forward), model)
-    layers = getattr(_base(model), "layers", None)
+    model.forward = MethodType(_with_packed(type(model).forward, read), model)
+    layers = getattr(base_of(model), "layers", None)
     if layers is not None:
         for module in filter(None, map(partial(_inside, layers[-1]), _BY_TOKEN)):
             module.forward = MethodType(_where_read(type(module).forward), module)
 
 
-def _with_packed(plain: Callable[..., Any]) -> Callable[..., Any]:
-    from transformers.modeling_outputs import SequenceClassifierOutputWithPast
-
+def _with_packed(plain: Callable[..., Any], read: Read) -> Callable[..., Any]:
     @wraps(plain)
     def forward(
-        self: Any, *args: Any, packed: attention.Tree | None = None, ends: Tensor | None = None, **options: Any
+        self: Any,
+        *args: Any,
+        packed: attention.Tree | None = None,
+        ends: Tensor | None = None,
+        lines: Tensor | None = None,
+        wanted: Any = None,
+        **options: Any,
     ) -> Any:
         if ends is None:
             return plain(self, *args, **options)
         taken = {name: value for name, value in options.items() if value is not None and name not in _PLAIN_ONLY}
-        lines, read = torch.arange(len(ends), device=ends.device), None
+        places = None
         if packed is not None:
             taken["packed"], lines = packed, torch.zeros_like(ends)
-            read = None if _recomputes(self) else torch.unique(ends)
-        before = _READ.set(read)
+            places = None if _recomputes(self) else torch.unique(ends)
+        elif lines is None:
+            lines = torch.arange(len(ends), device=ends.device)
+        before = _READ.set(places)
         try:
-            hidden = _base(self)(*args, use_cache=False, **taken).last_hidden_state
+            hidden = base_of(self)(*args, use_cache=False, **taken).last_hidden_state
         finally:
             _READ.reset(before)
-        return SequenceClassifierOutputWithPast(logits=self.score(hidden[lines, ends]))
+        return read(self, hidden[lines, ends], wanted)
 
     return forward
+
+
+def _score(model: Any, states: Tensor, wanted: None) -> Any:
+    from transformers.modeling_outputs import SequenceClassifierOutputWithPast
+
+    return SequenceClassifierOutputWithPast(logits=model.score(states))
 
 
 def _where_read(plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -183,7 +206,8 @@ _READ: ContextVar[Tensor | None] = ContextVar("_READ", default=None)
 """The tokens of the row whose last hidden state is read; None for all."""
 
 
-def _base(model: Any) -> Any:
+def base_of(model: Any) -> Any:
+    """The model without its head; None where it has none."""
     return getattr(model, model.base_model_prefix or "-", None)
 
 
@@ -197,7 +221,7 @@ def _inside(layer: nn.Module, path: str) -> nn.Module | None:
 
 def _recomputes(model: Any) -> bool:
     """Whether the last layer is computed again in the backward pass, where ``_READ`` is not set."""
-    last = getattr(_base(model), "layers", [None])[-1]
+    last = getattr(base_of(model), "layers", [None])[-1]
     return bool(getattr(last, "gradient_checkpointing", False)) and model.training
 
 
@@ -212,7 +236,7 @@ def supports_packing(model: nn.Module) -> str | None:
     config = inner.config.get_text_config()
     if not getattr(config, "is_causal", True):
         return "its tokens see those behind them"
-    row = _probe(config.vocab_size).to(next(inner.parameters()).device)
+    row = probe(config.vocab_size).to(next(inner.parameters()).device)
     training, head = inner.training, inner.score
     inner.eval()
     inner.score = nn.Identity()
@@ -229,7 +253,7 @@ def supports_packing(model: nn.Module) -> str | None:
     return None if off <= allowed else f"packed rows change its hidden states by {off:.2%}"
 
 
-def _probe(vocabulary: int) -> PackedRow:
+def probe(vocabulary: int) -> PackedRow:
     """A row of two made-up prompts with two responses each."""
     from prefkit.training.groups import Group, TokenGroup
 

@@ -45,6 +45,9 @@ class PackedRow:
         pair_ids: of the pairs.
         sizes: responses of each group.
         two_types: whether an encoder of text pairs reads them: a response's tokens are of its second type.
+        filler: whether it only fills a gap, and nothing of it counts.
+        reference: [N] log-probability of the responses' tokens by the model before it was trained, if all groups have
+            it.
     """
 
     input_ids: Tensor
@@ -66,6 +69,8 @@ class PackedRow:
     pair_ids: tuple[str, ...]
     sizes: tuple[int, ...]
     two_types: bool = False
+    filler: bool = False
+    reference: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -85,9 +90,13 @@ class PackedRow:
                 moved[one.name] = value.to(device)
         return replace(self, **moved)
 
+    def weight_of_responses(self) -> Tensor:
+        """[R] of each response in a loss over single responses: 1, and 0 in a filler."""
+        return torch.full_like(self.lengths, 0.0 if self.filler else 1.0, dtype=torch.float32)
+
     def without_weight(self) -> PackedRow:
-        """The same row with pairs that count nothing: the filler of a process that has a row too few."""
-        return replace(self, weight=torch.zeros_like(self.weight))
+        """The same row of which nothing counts: the filler of a process that has a row too few."""
+        return replace(self, weight=torch.zeros_like(self.weight), filler=True)
 
 
 def group_tokens(group: TokenGroup) -> int:
@@ -158,7 +167,13 @@ def pack(groups: Sequence[TokenGroup], *, principles: Sequence[str] = ()) -> Pac
         pair_ids=tuple(pair.id for _, pair in pairs),
         sizes=tuple(sizes),
         two_types=any(group.two_types for group in groups),
+        reference=_references(groups),
     )
+
+
+def _references(groups: Sequence[TokenGroup]) -> Tensor | None:
+    known = [group.reference for group in groups if group.reference is not None]
+    return torch.from_numpy(np.concatenate(known)) if len(known) == len(groups) else None
 
 
 def _floats(values: Iterable[float | None]) -> Tensor:

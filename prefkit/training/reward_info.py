@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from prefkit.durable import explained_disk_errors, replacing
 from prefkit.errors import PrefkitError
+
+if TYPE_CHECKING:
+    from prefkit.rubric import Rubric
 
 NAME = "reward.json"
 Pooling = Literal["last", "mean", "mean+last"]
@@ -37,6 +40,7 @@ class RewardInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, 
         temperature: what differences of rewards are divided by before they are read as log-odds.
         tie: the tie parameter of the loss (theta of Rao and Kupper, nu of Davidson), by the loss's name.
         layer, pooling: of a frozen model's features.
+        rubric: that said what better means, its id and its hash; None for pairs of a file.
     """
 
     format: int = 1
@@ -53,6 +57,7 @@ class RewardInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, 
     tie: dict[str, float] = {}
     layer: int | None = None
     pooling: Pooling | None = None
+    rubric: str | None = None
 
 
 def template_digest(template: str | None) -> str | None:
@@ -74,6 +79,30 @@ def read_info(folder: Path) -> RewardInfo:
         raise PrefkitError(folder, f"no {NAME}", "a reward model", remedy) from None
     except (OSError, msgspec.MsgspecError) as error:
         raise PrefkitError(path, str(error), "what prefkit wrote there", "Train the model again.") from error
+
+
+def reward_model_folder(named: str, run: Path) -> Path:
+    """The folder of a reward model, by its path or by its name in a run; for a file, ``run`` has none."""
+    folder, of_run = Path(named), run / "reward-models" / named
+    return of_run if not folder.is_dir() and of_run.is_dir() else folder
+
+
+def rubric_mark(rubric: Rubric | None) -> str | None:
+    """What ``RewardInfo.rubric`` says of a rubric."""
+    return f"{rubric.id} {rubric.hash}" if rubric else None
+
+
+def need_rubric(folder: Path, info: RewardInfo, rubric: Rubric | None, run: object) -> None:
+    """Refuse a reward model that learned another rubric's "better" than a run's; one that does not know is taken.
+
+    Raises:
+        PrefkitError: it did.
+    """
+    if rubric is None or info.rubric is None or info.rubric == rubric_mark(rubric):
+        return
+    remedy = "Train one on pairs of this run's rubric: prefkit train-rm."
+    expected = f"one of the rubric {rubric_mark(rubric)}, by which {run} is judged"
+    raise PrefkitError(folder, f"a reward model of the rubric {info.rubric}", expected, remedy)
 
 
 def write_info(folder: Path, info: RewardInfo) -> None:

@@ -37,59 +37,31 @@ LORA_LEARNING_RATE = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """How a reward model is trained.
+class CommonSettings:
+    """What every training chooses.
 
     Args:
         base: a folder, a Hub id, or ``smollm2``.
-        preset: where the fields below that are None take their values from.
-        epochs: passes over the pairs, not necessarily whole.
-        pairs_per_step: about how many pairs an optimiser step has, over all processes.
-        learning_rate: at its highest.
-        max_tokens: of a prompt with a response.
-        over_long: what happens to longer ones: ``drop`` leaves the response out, ``cut`` shortens the prompt from the
-            left.
-        schedule, warmup: how the learning rate goes; the share of steps in which it rises.
+        over_long: what happens to texts of more than ``max_tokens``: ``drop`` leaves the response out, ``cut`` shortens
+            the prompt from the left.
         weight_decay: of AdamW.
-        row_tokens: what is read at once; memory grows with it.
-        loss: ``bradley-terry``, with ties ``rao-kupper`` or ``davidson``, or ``hinge``.
-        margin: log-odds for each point of rating gap by which the chosen response has to lead.
         label_smoothing: share of every label that goes to the other side.
-        center: weight of the penalty that keeps rewards around 0 (Eisenstein et al. 2023, arXiv:2312.09244).
-        length_penalty: weight of the penalty on rewards that go with length.
-        heads: one reward, or one for each principle.
-        combine: how those make the overall reward: weights that are learned, or the rubric's.
         lora: rank of an adapter that is trained in place of all weights; None trains them all.
         quantize: hold the base in 4 bits under the adapter (QLoRA); needs a GPU and bitsandbytes.
         freeze_layers: so many of the lowest layers stay as they are, with the embeddings.
         gradient_checkpointing: save memory for a third more arithmetic; None: above a billion weights.
         precision: ``auto`` is bf16 where the hardware computes in it, else fp32.
-        seed: of the order, the new head and dropout.
+        seed: of the order, of what is new, of dropout and of samples.
         max_steps: stop after so many optimiser steps, whatever the epochs.
         save_minutes: how often a checkpoint is kept, to go on from after a crash.
         save_steps: the same in steps, in place of minutes.
         log_steps: how often the loss is noted; None: about fifty times.
-        evaluate_steps: how often the validation pairs are scored on the way; None: at the end only.
     """
 
     base: str
-    preset: Preset = "cpu"
-    epochs: float | None = None
-    pairs_per_step: int | None = None
-    learning_rate: float | None = None
-    max_tokens: int | None = None
     over_long: OverLong = "drop"
-    schedule: Schedule | None = None
-    warmup: float | None = None
     weight_decay: float = 0.0
-    row_tokens: int | None = None
-    loss: Loss = "bradley-terry"
-    margin: float = 0.0
     label_smoothing: float = 0.0
-    center: float = 0.0
-    length_penalty: float = 0.0
-    heads: Heads = "one"
-    combine: Combine = "learned"
     lora: int | None = None
     quantize: bool = False
     freeze_layers: int = 0
@@ -100,6 +72,72 @@ class TrainingSettings:
     save_minutes: float = 10.0
     save_steps: int | None = None
     log_steps: int | None = None
+
+    def check(self, ranges: Ranges) -> None:
+        """Refuse what is out of its range, and what excludes each other.
+
+        Args:
+            ranges: of the numbers that only the one training has.
+
+        Raises:
+            PrefkitError: there is such.
+        """
+        for name, lowest, open_end in (*_RANGES, *ranges):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and (value > lowest if open_end else value >= lowest)):
+                words = f"a number {'above' if open_end else 'of at least'} {lowest}"
+                raise PrefkitError(f"settings: {name}", str(value), words, "Choose another value.")
+        if not 0 <= self.label_smoothing < 0.5:
+            remedy = "Half is a coin toss: nothing is left to learn."
+            raise PrefkitError("settings: label_smoothing", str(self.label_smoothing), "from 0 to below 0.5", remedy)
+        if self.quantize and not self.lora:
+            remedy = "Add --lora 16, say, or leave --quantize out."
+            raise PrefkitError("settings: quantize", "no adapter", "an adapter, as 4-bit weights cannot learn", remedy)
+
+
+Ranges = tuple[tuple[str, float, bool], ...]
+"""Names, the lowest value, and whether the value lies above it."""
+_RANGES: Ranges = (
+    ("weight_decay", 0, False), ("lora", 1, False), ("freeze_layers", 0, False), ("max_steps", 1, False),
+    ("save_minutes", 0, False), ("save_steps", 1, False), ("log_steps", 1, False),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(CommonSettings):
+    """How a reward model is trained; the common choices are those of ``CommonSettings``.
+
+    Args:
+        preset: where the fields below that are None take their values from.
+        epochs: passes over the pairs, not necessarily whole.
+        pairs_per_step: about how many pairs an optimiser step has, over all processes.
+        learning_rate: at its highest.
+        max_tokens: of a prompt with a response.
+        schedule, warmup: how the learning rate goes; the share of steps in which it rises.
+        row_tokens: what is read at once; memory grows with it.
+        loss: ``bradley-terry``, with ties ``rao-kupper`` or ``davidson``, or ``hinge``.
+        margin: log-odds for each point of rating gap by which the chosen response has to lead.
+        center: weight of the penalty that keeps rewards around 0 (Eisenstein et al. 2023, arXiv:2312.09244).
+        length_penalty: weight of the penalty on rewards that go with length.
+        heads: one reward, or one for each principle.
+        combine: how those make the overall reward: weights that are learned, or the rubric's.
+        evaluate_steps: how often the validation pairs are scored on the way; None: at the end only.
+    """
+
+    preset: Preset = "cpu"
+    epochs: float | None = None
+    pairs_per_step: int | None = None
+    learning_rate: float | None = None
+    max_tokens: int | None = None
+    schedule: Schedule | None = None
+    warmup: float | None = None
+    row_tokens: int | None = None
+    loss: Loss = "bradley-terry"
+    margin: float = 0.0
+    center: float = 0.0
+    length_penalty: float = 0.0
+    heads: Heads = "one"
+    combine: Combine = "learned"
     evaluate_steps: int | None = None
 
     def resolved(self) -> TrainingSettings:
@@ -112,38 +150,26 @@ class TrainingSettings:
         if self.lora:
             preset["learning_rate"] *= LORA_LEARNING_RATE
         settings = replace(self, **{name: value for name, value in preset.items() if getattr(self, name) is None})
+        settings.check(RANGES)
         settings._check()
         return settings
 
     def _check(self) -> None:
-        for name, lowest, open_end in _RANGES:
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and (value > lowest if open_end else value >= lowest)):
-                words = f"a number {'above' if open_end else 'of at least'} {lowest}"
-                raise PrefkitError(f"settings: {name}", str(value), words, "Choose another value.")
-        if not 0 <= self.label_smoothing < 0.5:
-            remedy = "Half is a coin toss: nothing is left to learn."
-            raise PrefkitError("settings: label_smoothing", str(self.label_smoothing), "from 0 to below 0.5", remedy)
-        if self.quantize and not self.lora:
-            remedy = "Add --lora 16, say, or leave --quantize out."
-            raise PrefkitError("settings: quantize", "no adapter", "an adapter, as 4-bit weights cannot learn", remedy)
         if self.margin and self.loss not in ("bradley-terry", "hinge"):
             remedy = "Leave one of the two out."
             raise PrefkitError("settings: margin", self.loss, "bradley-terry or hinge", remedy)
 
 
-_RANGES: tuple[tuple[str, float, bool], ...] = (
+RANGES: Ranges = (
     ("epochs", 0, True), ("pairs_per_step", 1, False), ("learning_rate", 0, True), ("max_tokens", 8, False),
-    ("warmup", 0, False), ("weight_decay", 0, False), ("row_tokens", 8, False), ("center", 0, False),
-    ("length_penalty", 0, False), ("margin", 0, False), ("lora", 1, False), ("freeze_layers", 0, False),
-    ("max_steps", 1, False), ("save_minutes", 0, False), ("save_steps", 1, False), ("log_steps", 1, False),
-    ("evaluate_steps", 1, False),
+    ("warmup", 0, False), ("row_tokens", 8, False), ("center", 0, False), ("length_penalty", 0, False),
+    ("margin", 0, False), ("evaluate_steps", 1, False),
 )  # fmt: skip
 
 WITHOUT_EFFECT = frozenset({"save_minutes", "save_steps", "log_steps", "evaluate_steps"})
 """What may differ when a training goes on: the weights at the end are the same."""
 
 
-def decisive(settings: TrainingSettings) -> dict[str, Any]:
+def decisive(settings: CommonSettings) -> dict[str, Any]:
     """What the weights at the end depend on."""
     return {item.name: getattr(settings, item.name) for item in fields(settings) if item.name not in WITHOUT_EFFECT}

@@ -14,15 +14,13 @@ With several processes (``accelerate launch``) each reads the data and the first
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from prefkit.durable import explained_disk_errors, remove
 from prefkit.training.begun import CHECKPOINTS, begin, claimed
 from prefkit.training.settings import TrainingSettings
 from prefkit.training.training_pairs import TrainingData, TrainingPairs, read_training_pairs
@@ -74,6 +72,7 @@ def train_reward_model(
 
     from prefkit.training.building import build, on_cpu, tokenizer_of, window_of
     from prefkit.training.finishing import finish
+    from prefkit.training.packed_trainer import go_on
     from prefkit.training.preflight import preflight
 
     settings = settings.resolved()
@@ -89,12 +88,12 @@ def train_reward_model(
         pairs = read_training_pairs(data, settings, tokenizer, say)
         if state.is_main_process:
             begin(folder, settings, pairs.digest)
-        built = build(settings, tokenizer, max(1, len(pairs.heads)))
+        built = build(settings, tokenizer, num_labels=max(1, len(pairs.heads)))
         _say_what(say, settings, pairs, built)
         loss = _loss(settings, pairs)
         preflight(built.model, tokenizer, pairs.train, base=settings.base)
         trainer = _trainer(built, loss, pairs, settings, folder / CHECKPOINTS, opened, say)
-        since, resumed = time.monotonic(), _run(trainer, folder / CHECKPOINTS, say)
+        since, resumed = time.monotonic(), go_on(trainer, folder / CHECKPOINTS, say)
         seconds = time.monotonic() - since
         return finish(trainer, pairs, settings, folder, seconds, resumed, say)
 
@@ -156,15 +155,28 @@ def _trainer(
     opened: Opened,
     say: Callable[[str], None],
 ) -> PackedRewardTrainer:
+    from trl.trainer.reward_config import RewardConfig
+
+    from prefkit.training.arguments import training_arguments
     from prefkit.training.building import quiet
-    from prefkit.training.reward_trainer import PackedRewardTrainer, Reporting, SaveByTime
+    from prefkit.training.packed_trainer import Reporting, SaveByTime
+    from prefkit.training.reward_trainer import PackedRewardTrainer
 
     assert settings.pairs_per_step and settings.row_tokens and settings.epochs
     steps = math.ceil(pairs.counts["training pairs"] / settings.pairs_per_step * settings.epochs)
     total = min(steps, settings.max_steps or steps)
     evaluate = bool(settings.evaluate_steps and (pairs.validation or pairs.test))
-    arguments = _arguments(settings, built, folder, settings.log_steps or max(1, total // LINES), evaluate)
+    assert settings.epochs and settings.learning_rate and settings.schedule and settings.warmup is not None
     with quiet():
+        arguments = RewardConfig(
+            **training_arguments(
+                settings, built, folder, epochs=settings.epochs, learning_rate=settings.learning_rate,
+                schedule=settings.schedule, warmup=settings.warmup,
+                log_steps=settings.log_steps or max(1, total // LINES),
+            ),
+            eval_strategy="steps" if evaluate else "no",
+            eval_steps=settings.evaluate_steps,
+        )  # fmt: skip
         trainer = PackedRewardTrainer(
             built.model,
             arguments,
@@ -184,40 +196,6 @@ def _trainer(
     return trainer
 
 
-def _arguments(settings: TrainingSettings, built: Built, folder: Path, log_steps: int, evaluate: bool) -> Any:
-    from trl.trainer.reward_config import RewardConfig
-
-    from prefkit.training.building import on_cpu, quiet
-
-    assert settings.epochs and settings.learning_rate and settings.schedule and settings.warmup is not None
-    with quiet():
-        return RewardConfig(
-            output_dir=str(folder),
-            use_cpu=on_cpu(),
-            seed=settings.seed,
-            num_train_epochs=settings.epochs,
-            max_steps=settings.max_steps or -1,
-            learning_rate=settings.learning_rate,
-            lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
-            warmup_steps=settings.warmup,
-            weight_decay=settings.weight_decay,
-            bf16=built.bf16,
-            gradient_checkpointing=built.checkpointing,
-            logging_steps=log_steps,
-            logging_nan_inf_filter=False,  # a loss that is no number is an error here
-            eval_strategy="steps" if evaluate else "no",
-            eval_steps=settings.evaluate_steps,
-            save_strategy="steps",
-            save_steps=settings.save_steps or sys.maxsize,
-            save_total_limit=1,
-            ddp_find_unused_parameters=False,
-            remove_unused_columns=False,
-            dataloader_pin_memory=False,
-            disable_tqdm=True,
-            report_to="none",
-        )
-
-
 def _say_progress(say: Callable[[str], None], step: int, logs: Mapping[str, float]) -> None:
     words = {
         "loss": "loss {:.3f}", "eval_loss": "held out: loss {:.3f}", "accuracy": "accuracy {:.1%}",
@@ -227,22 +205,3 @@ def _say_progress(say: Callable[[str], None], step: int, logs: Mapping[str, floa
     line = ", ".join(form.format(logs[name]) for name, form in words.items() if name in logs)
     if "loss" in logs or "eval_loss" in logs:
         say(f"step {step}: {line}")
-
-
-def _run(trainer: PackedRewardTrainer, folder: Path, say: Callable[[str], None]) -> int:
-    """Train to the end, from the last whole checkpoint if there is one; after how many steps that was."""
-    from prefkit.training.building import quiet
-    from prefkit.training.reward_trainer import last_checkpoint
-
-    checkpoint = last_checkpoint(folder, trainer.args.world_size)
-    if trainer.args.should_save:
-        for path in folder.glob("checkpoint-*"):
-            if path != checkpoint:
-                remove(path)
-    trainer.accelerator.wait_for_everyone()
-    done = int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
-    if checkpoint:
-        say(f"goes on after step {done}")
-    with quiet(), explained_disk_errors(folder):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return done

@@ -130,7 +130,7 @@ def read_training_pairs(
             **tally,
             **held_out_tally,
         },
-        digest=_digest(train),
+        digest=digest_of(train),
         policies=tuple(sorted({policy for group in train for policy in group.group.policies})),
     )
 
@@ -177,7 +177,7 @@ def rubric_of(source: Path) -> Rubric | None:
     return Run(source).rubric if (source / "run.json").exists() else None
 
 
-def _digest(groups: Sequence[TokenGroup]) -> str:
+def digest_of(groups: Sequence[TokenGroup]) -> str:
     """What identifies training data: its tokens, pairs, labels and weights, in order."""
     digest = hashlib.blake2b(digest_size=16)
     for group in groups:

@@ -11,36 +11,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from html import escape
 
 from prefkit import svg
 from prefkit.resampling import Figure
+from prefkit.svg import EDGE, GREY, Scale
 from prefkit.training.measuring.calibrating import Bin
 from prefkit.training.measuring.report import Curve, Measured, Report
 
-EDGE, LABELS, WIDE, PANEL, ROW = 24, 190, 420, 300, 17
+LABELS, WIDE, PANEL, ROW = 190, 420, 300, 17
 ACROSS = 1.6 * PANEL
-GREY = "#666"
 _ACCURACY = {
     "accuracy": "held-out pairs",
     "policy_matched": "policies matched: each of two chosen as often",
     "left_out": "policies left out of training",
 }
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """A scale from ``low`` at ``start`` to ``high`` at ``end``, in pixels."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        place = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
-        return self.start + (self.end - self.start) * place
 
 
 def picture(report: Report) -> str:
@@ -61,7 +46,7 @@ def picture(report: Report) -> str:
         parts += more
     what = f"{report.counts['pairs']:,} pairs of {report.counts['prompts']:,} prompts"
     where = ", ".join(one for one in (report.source, report.split, what) if one)
-    return _whole("Reward models on held-out pairs", where, parts, 2 * EDGE + 2 * PANEL + 130, bottom)
+    return svg.whole("Reward models on held-out pairs", where, parts, 2 * EDGE + 2 * PANEL + 130, bottom)
 
 
 def curve_picture(curves: Sequence[Curve], figure: str = "accuracy") -> str:
@@ -71,7 +56,7 @@ def curve_picture(curves: Sequence[Curve], figure: str = "accuracy") -> str:
         ValueError: there is no size with that figure.
     """
     parts, bottom = _curves(curves, 84.0, figure)
-    return _whole("Learning curves", "Held-out accuracy over training pairs.", parts, 2 * EDGE + 60 + ACROSS, bottom)
+    return svg.whole("Learning curves", "Held-out accuracy over training pairs.", parts, 2 * EDGE + 60 + ACROSS, bottom)
 
 
 def _curves(curves: Sequence[Curve], top: float, figure: str = "accuracy") -> tuple[list[str], float]:
@@ -83,8 +68,8 @@ def _curves(curves: Sequence[Curve], top: float, figure: str = "accuracy") -> tu
     low, high = _around([size.figures[figure] for _, sizes in shown for size in sizes])
     pairs = {size.share: size.pairs for _, sizes in shown for size in sizes}
     x0 = EDGE + 40
-    across = _Scale(math.log(min(pairs.values())) - 0.1, math.log(max(pairs.values())) + 0.1, x0, x0 + ACROSS)
-    up = _Scale(low, high, top + PANEL, top)
+    across = Scale(math.log(min(pairs.values())) - 0.1, math.log(max(pairs.values())) + 0.1, x0, x0 + ACROSS)
+    up = Scale(low, high, top + PANEL, top)
     parts = _up(up, x0, x0 + ACROSS)
     for number in pairs.values():
         at = across(math.log(number))
@@ -103,7 +88,7 @@ def _curves(curves: Sequence[Curve], top: float, figure: str = "accuracy") -> tu
             parts += _upright(found, at, up, which, f"{name}, {size.pairs:,.0f} pairs")
             if found.value is not None:
                 means.append((at, up(found.value)))
-        parts.append(_path(means, svg.COLOURS[which]))
+        parts.append(svg.path(means, svg.COLOURS[which]))
     bottom = top + PANEL + 58
     parts += _legend([name for name, _ in shown], bottom)
     words = "Lines are means of draws of training prompts, small dots the draws; whiskers are over held-out prompts."
@@ -125,7 +110,7 @@ def _accuracies(scorers: Sequence[Measured], top: float) -> tuple[list[str], flo
     top += 24
     found = [one.figures[name] for one in scorers for name in kinds if name in one.figures]
     low, _ = _around(found)
-    scale = _Scale(min(0.5, low), 1.0, EDGE + LABELS, EDGE + LABELS + WIDE)
+    scale = Scale(min(0.5, low), 1.0, EDGE + LABELS, EDGE + LABELS + WIDE)
     step = len(kinds) * ROW + 10
     height = step * len(scorers)
     for place, one in enumerate(scorers):
@@ -150,7 +135,7 @@ def _accuracies(scorers: Sequence[Measured], top: float) -> tuple[list[str], flo
 
 def _reliability(models: Sequence[Measured], x: float, top: float) -> list[str]:
     parts = [svg.text(x, top, "Does its confidence hold?", weight="600")]
-    across, up = _Scale(0.5, 1.0, x, x + PANEL), _Scale(0.0, 1.0, top + 16 + PANEL, top + 16)
+    across, up = Scale(0.5, 1.0, x, x + PANEL), Scale(0.0, 1.0, top + 16 + PANEL, top + 16)
     parts += _up(up, x, x + PANEL, (0.0, 0.25, 0.5, 0.75, 1.0))
     for tick in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
         at = across(tick)
@@ -160,7 +145,7 @@ def _reliability(models: Sequence[Measured], x: float, top: float) -> list[str]:
         ]
     parts.append(svg.line(across(0.5), up(0.5), across(1.0), up(1.0), "#999", dashed=True))
     for which, one in enumerate(models):
-        parts.append(_path([(across(b.confidence), up(b.right)) for b in one.reliability], svg.COLOURS[which]))
+        parts.append(svg.path([(across(b.confidence), up(b.right)) for b in one.reliability], svg.COLOURS[which]))
         for b in one.reliability:
             words = f"{one.name}, confidence {b.start:.0%} to {b.end:.0%}"
             parts += _upright(_of_bin(b), across(b.confidence), up, which, words)
@@ -174,7 +159,7 @@ def _by_gap(models: Sequence[Measured], x: float, top: float) -> list[str]:
     parts = [svg.text(x, top, "By how far the ratings are apart", weight="600")]
     names = list(dict.fromkeys(row.name for one in models for row in one.by.get("gap", [])))
     found = [row.accuracy for one in models for row in one.by.get("gap", [])]
-    up = _Scale(min(0.5, _around(found)[0]), 1.0, top + 16 + PANEL, top + 16)
+    up = Scale(min(0.5, _around(found)[0]), 1.0, top + 16 + PANEL, top + 16)
     parts += _up(up, x, x + PANEL)
     for place, name in enumerate(names):
         at = x + PANEL * (place + 0.5) / len(names)
@@ -203,7 +188,7 @@ def _ticks(low: float, high: float) -> list[float]:
     return [place / 10 for place in range(math.ceil(low * 10 - 1e-9), math.floor(high * 10 + 1e-9) + 1)]
 
 
-def _up(scale: _Scale, x: float, to_x: float, ticks: Sequence[float] = ()) -> list[str]:
+def _up(scale: Scale, x: float, to_x: float, ticks: Sequence[float] = ()) -> list[str]:
     """The lines and words of an upright scale."""
     parts = []
     for tick in ticks or _ticks(scale.low, scale.high):
@@ -212,17 +197,17 @@ def _up(scale: _Scale, x: float, to_x: float, ticks: Sequence[float] = ()) -> li
     return parts
 
 
-def _across(figure: Figure | None, scale: _Scale, y: float, which: int, said: str) -> list[str]:
+def _across(figure: Figure | None, scale: Scale, y: float, which: int, said: str) -> list[str]:
     return _dot(figure, scale, which, said, lambda at: (at, y), lambda at: (at, y - 3, at, y + 3))
 
 
-def _upright(figure: Figure, x: float, scale: _Scale, which: int, said: str) -> list[str]:
+def _upright(figure: Figure, x: float, scale: Scale, which: int, said: str) -> list[str]:
     return _dot(figure, scale, which, said, lambda at: (x, at), lambda at: (x - 3, at, x + 3, at))
 
 
 def _dot(
     figure: Figure | None,
-    scale: _Scale,
+    scale: Scale,
     which: int,
     said: str,
     point: Callable[[float], tuple[float, float]],
@@ -249,29 +234,6 @@ def _legend(names: Sequence[str], top: float) -> list[str]:
             svg.text(EDGE + 58, top + ROW * which, name),
         ]
     return parts
-
-
-def _whole(title: str, words: str, parts: Sequence[str], width: float, height: float) -> str:
-    size = f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
-    font = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"'
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" {font}>',
-            f"<title>{escape(title)}</title>",
-            "<desc>Dots are values, lines 95% intervals over prompts.</desc>",
-            '<rect width="100%" height="100%" fill="#fff"/>',
-            svg.text(EDGE, 24, title, size=15, weight="600"),
-            svg.text(EDGE, 42, words, fill=GREY),
-            *parts,
-            "</svg>",
-            "",
-        ]
-    )
-
-
-def _path(points: Sequence[tuple[float, float]], colour: str) -> str:
-    words = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{words}" fill="none" stroke="{colour}" stroke-width="1.2" opacity="0.6"/>'
 
 
 def _box(x: float, y: float, width: float, height: float, colour: str) -> str:
