@@ -169,7 +169,7 @@ def _bca(value: float, drawn: Floats, without_one: Floats, size: int) -> tuple[f
     return float(min(low, value)), float(max(high, value))
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
+def wilson(share: float, n: float) -> tuple[float, float]:
     """Wilson's 95% interval of a share of ``n`` independent observations.
 
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.

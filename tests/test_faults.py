@@ -42,7 +42,7 @@ import filelock, pyarrow.parquet, rich.console, sklearn.model_selection, yaml
 
 # What is loaded on first use is loaded here, once for all children.
 from prefkit.near_duplicates import near_duplicate_groups
-from prefkit.prompts.screening import detect_language
+from prefkit.language import detect_language
 
 near_duplicate_groups(["words"], threshold=0.8, seed=0)
 detect_language("Words in a language.")

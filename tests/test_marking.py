@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from prefkit.generating.marking import marks_of, spoken
+from prefkit.marking import marks_of, spoken
 
 REPLY = (
     "It sounds as if the bridge has become the place where everything gathers. You drove on for twenty-six years, and "

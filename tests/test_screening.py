@@ -5,8 +5,9 @@ import pytest
 import yaml
 
 from prefkit.errors import PrefkitError
+from prefkit.language import detect_language
 from prefkit.prompts.risk import risk_findings, risk_marks
-from prefkit.prompts.screening import ScreenSettings, Verdict, detect_language, screen
+from prefkit.prompts.screening import ScreenSettings, Verdict, screen
 
 ANY_LENGTH = {"min_chars": None, "max_chars": None}
 TIRED = (

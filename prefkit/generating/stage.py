@@ -21,8 +21,8 @@ import msgspec
 
 from prefkit.errors import RunError
 from prefkit.generating.assigning import hands
-from prefkit.generating.marking import marks_of, spoken
 from prefkit.generating.settings import GenerateSettings, has_own_setting
+from prefkit.marking import marks_of, spoken
 from prefkit.models.chat import Model, Reply, Request, Sampling, Task
 from prefkit.models.held import Held
 from prefkit.records import Message, Prompt, Response, Usage, digest, response_id

@@ -7,27 +7,19 @@ A prompt is excluded for one reason, the first of: length in characters, length 
 Duplicates are looked for among what is left by then, so that no prompt falls to a twin that is excluded itself; the
 first of a group stays. The default length is the window of PsychoCounsel (arXiv:2502.19731): 100 to 1,000 characters.
 
-The language is what py3langid (Naive Bayes over bytes, offline) says of the first 300 characters when it is sure; when
-it is not, as for a few words, the mark is "language:unknown" and nobody is excluded for it. Risk only ever marks.
+Where the language is not sure, as for a few words, the mark is "language:unknown" and nobody is excluded for it. Risk
+only ever marks.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from prefkit.errors import PrefkitError
+from prefkit.language import detect_language
 from prefkit.prompts.risk import risk_marks
-
-if TYPE_CHECKING:
-    from py3langid.langid import LanguageIdentifier
-
-LANGUAGE_SURE = 0.6  # below this probability the language is unknown
-LANGUAGE_READS = 300  # characters
-_WRITTEN_AS = {"yue": "zh", "wuu": "zh", "nn": "no"}  # what py3langid tells apart and a screen need not
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,22 +103,6 @@ def screen(ids: Sequence[str], texts: Sequence[str], settings: ScreenSettings) -
         Verdict(reason, (f"language:{language or 'unknown'}", *(risk_marks(text) if settings.risk else ())))
         for text, reason, language in zip(texts, reasons, languages, strict=True)
     ]
-
-
-def detect_language(text: str) -> str | None:
-    """Name the language of a text by its ISO 639-1 code, or None where a few words do not tell."""
-    language, probability = _language_identifier().classify(text[:LANGUAGE_READS])
-    return _WRITTEN_AS.get(language, language) if probability >= LANGUAGE_SURE else None
-
-
-@functools.cache
-def _language_identifier() -> LanguageIdentifier:
-    """The model that ships with py3langid, for languages that ISO 639-1 has a code for."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages([code for code in identifier.labels if len(code) == 2 or code in _WRITTEN_AS])
-    return identifier
 
 
 def _lengths(texts: Sequence[str], settings: ScreenSettings) -> list[str | None]:
