@@ -1,0 +1,162 @@
+"""What a policy is trained and looked at on, read and encoded.
+
+Reads   the pairs of a run or a file, a tokenizer
+Gives   token groups: to train on, and held out; the prompts that are answered at each look; counts
+
+For supervised training a prompt keeps only the responses that are to be imitated, and no pairs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from prefkit.errors import PrefkitError
+from prefkit.policies.settings import Imitated, PolicySettings
+from prefkit.records import Message
+from prefkit.training.examples import read_groups
+from prefkit.training.groups import Group, TokenGroup, subset
+from prefkit.training.tokens import GroupTokenizer
+from prefkit.training.training_pairs import (
+    TrainingData,
+    digest_of,
+    held_out_groups,
+    rubric_of,
+    without_policies,
+)
+
+if TYPE_CHECKING:
+    from prefkit.rubric import Rubric
+
+
+@dataclass(frozen=True)
+class PolicyData:
+    """What is trained and looked at on, in tokens.
+
+    Args:
+        train: to train on; without texts.
+        held_out: validation pairs, else test pairs; empty where there are neither.
+        prompts: that the policy answers at each look.
+        held_out_prompts: whether those are not trained on.
+        rubric: of the run.
+        counts: what was read and left out, by name.
+        digest: of what is trained on.
+    """
+
+    train: Sequence[TokenGroup]
+    held_out: Sequence[TokenGroup]
+    prompts: Sequence[tuple[Message, ...]]
+    held_out_prompts: bool
+    rubric: Rubric | None
+    counts: dict[str, int]
+    digest: str
+
+
+def read_policy_data(
+    data: TrainingData, settings: PolicySettings, tokenizer: Any, say: Callable[[str], None]
+) -> PolicyData:
+    """Read and encode what is trained and looked at on; what is left out is said.
+
+    Raises:
+        PrefkitError: nothing to train on.
+    """
+    sft, imitate = settings.method == "sft", settings.imitate
+    groups = read_groups(
+        data.source, data.split, all_responses=sft and imitate == "all", plain=data.plain, soft=data.soft,
+        weights=data.weights,
+    )  # fmt: skip
+    some: Iterable[Group] = without_policies(groups, data.without)
+    encoder = GroupTokenizer(tokenizer, max_tokens=settings.max_tokens, over_long=settings.over_long, plain=data.plain)
+    if sft:
+        train = list(encoder.tokenized(imitated(some, imitate)))
+    else:
+        train = [group for group in encoder.tokenized(some) if group.group.pairs]
+    tally = Counter(groups.tally) + Counter(encoder.tally)
+    for reason, count in tally.items():
+        say(f"  {count:,} {reason}")
+    if not train:
+        found = "; ".join(f"{count:,} {reason}" for reason, count in tally.items()) or "no pairs"
+        raise PrefkitError(data.source, found, "pairs to train on", "Give more pairs, or a larger --max-tokens.")
+    held_out = _held_out(data, settings, tokenizer, say)
+    asked = [group.group.messages for group in held_out or train]
+    drawn = np.random.default_rng(settings.seed).permutation(len(asked))[: settings.check_prompts]
+    return PolicyData(
+        train=[replace(group, group=replace(group.group, messages=(), texts=())) for group in train],
+        held_out=held_out,
+        prompts=[asked[place] for place in sorted(drawn.tolist())],
+        held_out_prompts=bool(held_out),
+        rubric=rubric_of(data.source),
+        counts={
+            "training pairs": sum(len(group.group.pairs) for group in train),
+            "training prompts": len(train),
+            "training responses": sum(len(group.responses) for group in train),
+            "training tokens": sum(group.tokens for group in train),
+            "held-out prompts": len(held_out),
+            "held-out pairs": sum(len(group.group.pairs) for group in held_out),
+            **tally,
+        },
+        digest=digest_of(train),
+    )
+
+
+def _held_out(
+    data: TrainingData, settings: PolicySettings, tokenizer: Any, say: Callable[[str], None]
+) -> list[TokenGroup]:
+    whole = GroupTokenizer(tokenizer, max_tokens=settings.max_tokens, over_long="cut", plain=data.plain)
+    for split in ("validation", "test"):
+        groups = held_out_groups(data, split)
+        if settings.method == "sft":
+            groups = imitated(groups, "chosen" if settings.imitate == "all" else settings.imitate)
+        if found := list(whole.tokenized(groups)):
+            break
+    for reason, count in whole.tally.items():
+        say(f"  {count:,} held out: {reason}")
+    return found
+
+
+def imitated(groups: Iterable[Group], imitate: Imitated) -> Iterator[Group]:
+    """The groups with what is to be imitated only, and without pairs.
+
+    Args:
+        groups: with pairs, unless all is imitated.
+        imitate: ``best``: the response that leads most pairs of its prompt, the first of several; ``chosen``: each that
+            leads one; ``all``.
+    """
+    for group in groups:
+        places = _places(group, imitate)
+        if places:
+            yield replace(subset(group, places), pairs=())
+
+
+def _places(group: Group, imitate: Imitated) -> list[int]:
+    if imitate == "all":
+        return [place for place, text in enumerate(group.texts) if text.strip()]
+    led = Counter[int]()
+    for pair in group.pairs:
+        if not pair.tied:
+            led[pair.chosen if pair.preferred > 0.5 else pair.rejected] += 1
+            led[pair.rejected if pair.preferred > 0.5 else pair.chosen] += 0 if imitate == "chosen" else -1
+    if imitate == "chosen":
+        return sorted(place for place, lead in led.items() if lead > 0)
+    return sorted(led, key=lambda place: (-led[place], place))[:1]
+
+
+def astray(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
+    """Each group's prompt with one response to the next group's, the last one's with the first's: for kto.
+
+    Raises:
+        PrefkitError: there is one prompt only.
+    """
+    if len(groups) < 2:
+        remedy = "Give more pairs, or take --method dpo."
+        raise PrefkitError("kto", "one prompt", "several, as it compares with responses to other prompts", remedy)
+    found = []
+    for place, (group, other) in enumerate(zip(groups, [*groups[1:], groups[0]], strict=True)):
+        response = other.responses[place % len(other.responses)]
+        alone = replace(group.group, response_ids=("",), texts=("",), policies=("",), pairs=())
+        found.append(replace(group, group=alone, responses=(response,), reference=None))
+    return found
