@@ -229,11 +229,11 @@ def turns(group: Group, place: int) -> list[dict[str, str]]:
     return [*before, {"role": "assistant", "content": group.texts[place]}]
 
 
-def run(job: Job) -> dict[str, Any]:
-    """A worker's findings."""
+def run(job: Job, module: str = "benchmarks.reward_parts.beside_trl") -> dict[str, Any]:
+    """The findings of a worker, which is a command of ``module``."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.json"
-        command = [sys.executable, "-m", "benchmarks.reward_parts.beside_trl", "--worker", json.dumps(job.__dict__)]
+        command = [sys.executable, "-m", module, "--worker", json.dumps(job.__dict__)]
         done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(done.stderr)
