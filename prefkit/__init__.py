@@ -20,19 +20,23 @@ The way the data goes, and what stands where:
     pairs/                              judgements -> pairs.parquet -> dataset/
         |
     training/                           pairs -> reward models: trained, frozen, scored, served, measured
+        |
+    policies/                           pairs, reward models -> policies: trained, sampled, looked at, measured
 
     rows/                               files of other tools, row by row
     models/                             chat models behind one interface; the engine that asks them
     records.py  run.py  durable.py      the records, the run folder, files that survive a crash
     by_prompt.py  near_duplicates.py    prompts with their responses; texts that say the same
+    marking.py  language.py             what makes a text unfit to be learned from; what language it is in
     status.py  spending.py              what a run holds, what it took
-    resampling.py  svg.py               figures with intervals, by drawing prompts again; what pictures are drawn with
+    resampling.py                       figures with intervals, by drawing prompts again
+    svg.py  cards.py                    what pictures are drawn with, and model cards written with
     errors.py  interrupts.py            messages; Ctrl-C
     demo.py  cli/                       the sample, the commands
 
 Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the
-records. ``importing`` and ``training`` read files of others through ``rows``; ``generating`` and ``judging`` ask
-``models``; neither imports a stage.
+records. Only ``policies`` uses ``training``. ``importing``, ``training`` and ``policies`` read files of others through
+``rows``; ``generating`` and ``judging`` ask ``models``; neither imports a stage.
 """
 
 __version__ = "0.1.0"

@@ -35,9 +35,14 @@ COMMANDS = {
     "build-pairs": ("pairs", "Turn judgements into preference pairs and a dataset."),
     "pairs": ("pairs", "Read the pairs of a run."),
     "train-rm": ("training", "Train a reward model on the pairs."),
+    "train-policy": ("policies", "Train a policy on the pairs."),
+    "iterate": ("iterating", "Train a policy on its own answers, round by round."),
     "score": ("scoring", "Give responses rewards; the best of several."),
     "serve-rm": ("scoring", "Serve a reward model over HTTP."),
     "eval-rm": ("evaluating", "How good reward models are, beside the baselines."),
+    "export": ("exporting", "Write a policy for others: safetensors, GGUF, Ollama."),
+    "chat": ("chatting", "Talk to a policy, or to two side by side, and vote."),
+    "bench": ("benching", "What policies know: multiple-choice questions, before and after training."),
     "demo": ("demo", "The whole way on a small sample, each command shown."),
 }
 
