@@ -65,6 +65,8 @@ def test_a_policy_learns_what_is_preferred(tmp_path: Path, base: Path, files: tu
     trained, lines = train(files[0], tmp_path / "policy", base, held_out=files[1], method=method)
     first, last = trained.looks[0], trained.looks[-1]
     assert last.held_out["accuracy"] > max(0.9, first.held_out["accuracy"])
+    if method in ("dpo", "ipo", "kto"):
+        assert first.held_out["accuracy"] == 0.5, "before training no response has gained anything"
     assert last.held_out["loss"] < first.held_out["loss"]
     assert lines[0].startswith(f"{method}: 48 pairs of 16 prompts, 48 responses")
     assert done(tmp_path / "policy")["steps"] == trained.steps == 12

@@ -36,6 +36,9 @@ Method = Literal["sft", "dpo", "ipo", "orpo", "simpo", "kto"]
 WITH_REFERENCE = frozenset({"dpo", "ipo", "kto"})
 """Methods that compare with the model as it was."""
 
+EVEN = 1e-3
+"""Nats by which two log-ratios may differ through rounding: such a pair is half right, as all are before training."""
+
 STATISTICS = (
     "pairs", "right", "decided", "margin", "chosen", "rejected", "chosen_ratio", "rejected_ratio", "chosen_tokens",
     "rejected_tokens", "nll", "nll_tokens",
@@ -169,7 +172,8 @@ class PolicyLoss:
         if row.pairs:
             counts = (row.weight > 0).float()
             margin, decided = self.margins(policy, reference, row), (row.target != 0.5).float() * counts
-            right = ((margin * (row.target - 0.5) > 0).float() + 0.5 * (margin == 0)) * decided
+            even = margin.abs() <= (0 if reference is None else EVEN * self.settings.beta)
+            right = torch.where(even, 0.5, (margin * (row.target - 0.5) > 0).float()) * decided
             found |= {
                 "pairs": counts.sum(), "right": right.sum(), "decided": decided.sum(),
                 "margin": (margin * counts).sum(),
