@@ -348,7 +348,7 @@ def test_the_card_shows_the_start_beside_what_was_kept_and_the_end(tmp_path):
         "| words an answer | 40 | 50 | " in card and "| KL from the start, nats an answer | 0.0 | 4.0 | 30.0 |" in card
     )
     assert re.search(r"\| unfit answers \| 0.0% \[0.0, 19.4\] \| .* \| 50.0% \[28.0, 72.0\] \|", card)
-    assert "| text |  |  | flagged as degenerate |" in card and "nats a held-out token" not in card
+    assert "| text |  |  | flagged as degenerate |" in card and "nats a token of a chosen response" not in card
     assert "16 held-out prompts" in card and "`judge` is the reward model" in card and "anna" not in card
     assert "| training pairs | 12,345 |" in card and "cut" not in card
     assert all(note in card for note in notes(HISTORY, LOOKS, "dpo", 20))

@@ -178,8 +178,8 @@ def _of_gain(course: _Course) -> Iterator[str]:
     elif "nll" in start and "nll" in now:
         if now["nll"] >= start["nll"]:
             yield (
-                f"Nothing improved: a held-out token costs {now['nll']:.3f} nats at best ({at}), and "
-                f"{start['nll']:.3f} at the start. The start's weights are as good."
+                f"Nothing improved: a token of a held-out chosen response costs {now['nll']:.3f} nats at best ({at}), "
+                f"and {start['nll']:.3f} at the start. The start's weights are as good."
             )
     else:
         yield "Nothing tells whether it improved: nothing was held out, and no reward model judged (--rm)."

@@ -43,7 +43,8 @@ STATISTICS = (
     "pairs", "right", "decided", "margin", "chosen", "rejected", "chosen_ratio", "rejected_ratio", "chosen_tokens",
     "rejected_tokens", "nll", "nll_tokens",
 )  # fmt: skip
-"""What is summed for the log: over pairs, except for the last two, which are over the tokens to be imitated."""
+"""What is summed for the log: over pairs, except for the last two, which are over the tokens of chosen responses, or of
+those to be imitated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +187,8 @@ class PolicyLoss:
                 found["chosen_ratio"] = (ratio[row.chosen] * counts).sum()
                 found["rejected_ratio"] = (ratio[row.rejected] * counts).sum()
         imitated = row.weight_of_responses() > 0
+        if row.pairs:
+            imitated &= torch.zeros_like(imitated).index_fill(0, row.chosen, True)
         found["nll"], found["nll_tokens"] = -(sums * imitated).sum(), (lengths * imitated).sum()
         return torch.stack([found[name].double() for name in STATISTICS]).cpu()
 

@@ -206,7 +206,7 @@ _FIGURES: dict[str, Callable[[Look], str]] = {
     "margin": _held_out("margin", "{:.2f}"),
     "log-probability of a chosen response, nats": _held_out("chosen", "{:.1f}"),
     "log-probability of a rejected response, nats": _held_out("rejected", "{:.1f}"),
-    "nats a held-out token": _held_out("nll", "{:.3f}"),
+    "nats a token of a chosen response": _held_out("nll", "{:.3f}"),
     "win rate against the start": lambda look: rate_in_words(look.win_rate) if look.win_rate else "",
     "words an answer": _words,
     "unfit answers": _share("unfit"),
