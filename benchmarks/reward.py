@@ -63,6 +63,14 @@ def tiny(folder: Path) -> Path:
     return path
 
 
+_TWO = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port")
+LAUNCHERS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "ddp": ((*_TWO, "29631", "-m", "prefkit"), {"ACCELERATE_USE_CPU": "true"}),
+    "fsdp": ((*_TWO, "29632", "-m", "benchmarks.reward", "--as-if-on-gpus"), {"ACCELERATE_USE_CPU": "true", **SHARDED}),
+}
+"""Two processes on one machine without a GPU."""
+
+
 def command(source: Path, base: Path, out: Path, *more: str) -> list[str]:
     """A training of some twenty steps."""
     fixed = ("--batch", "8", "--row-tokens", "512", "--learning-rate", "1e-3", "--log-steps", "1", "--epochs", "2")
@@ -111,14 +119,8 @@ def processes(folder: Path, size: str) -> list[Check]:
     """One process, two with DDP, two with FSDP; the latter left alone, and killed and begun again."""
     source, base = written(folder / "pairs.jsonl", 30), tiny(folder / "base")
     prefkit(command(source, base, folder / "one"))
-    two = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port")
-    launchers = {
-        "ddp": ((*two, "29631", "-m", "prefkit"), {"ACCELERATE_USE_CPU": "true"}),
-        "fsdp": ((*two, "29632", "-m", "benchmarks.reward", "--as-if-on-gpus"),
-                 {"ACCELERATE_USE_CPU": "true", **SHARDED}),
-    }  # fmt: skip
     checks = []
-    for name, (launcher, environment) in launchers.items():
+    for name, (launcher, environment) in LAUNCHERS.items():
         prefkit(command(source, base, folder / name), launcher, **environment)
         facts = json.loads((folder / name / "training.json").read_text())
         right = facts["processes"] == 2 and facts["sharded"] == (name == "fsdp")

@@ -45,8 +45,7 @@ def finish(
     resumed: int,
 ) -> TrainedPolicy:
     """Save the weights of the best look and what was seen, and remove the checkpoints; on every process."""
-    kept = watch.take_best()
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
+    kept, weights = watch.kept_step(), _weights(trainer, watch)
     report = _report(trainer, watch, read, settings, folder, seconds, resumed, kept)
     if trainer.args.should_save:
         _save(trainer, settings, folder, weights)
@@ -58,6 +57,17 @@ def finish(
         remove(folder / CHECKPOINTS)
     trainer.accelerator.wait_for_everyone()
     return report
+
+
+def _weights(trainer: PackedPolicyTrainer, watch: Watch) -> dict[str, Any] | None:
+    """The best weights: given to the model on every process, or where no process holds all of them, by name."""
+    best = watch.best_weights()
+    if trainer.is_fsdp_enabled:
+        weights: dict[str, Any] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        return weights | best if trainer.args.should_save else weights
+    model: Any = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    model.load_state_dict(best, strict=False)
+    return None
 
 
 def _report(

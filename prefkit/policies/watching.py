@@ -170,22 +170,21 @@ class Watch:
             save_file({name: weights[name].contiguous() for name in names}, part, {"step": str(step)})
             put_in_place(part, self._folder / BEST)
 
-    def take_best(self) -> int:
-        """Give the model the weights of the best look that was kept, on every process; the step that they are of.
-
-        Where none was kept, or another than the best one, the weights stay those of the last step.
-        """
+    def kept_step(self) -> int:
+        """The step of the weights that are handed out: the last one where those of a better look were not kept."""
         path, last = self._folder / BEST, self._trainer.state.global_step
         self._trainer.accelerator.wait_for_everyone()
         if not self._keeps or self.best is None or self.best.step == last or not path.exists():
             return last
         with safe_open(path, "pt") as file:
-            if file.metadata() != {"step": str(self.best.step)}:
-                return last
-            with torch.no_grad():
-                for name, weight in _learning(self._trainer):
-                    weight.copy_(file.get_tensor(name))
-        return self.best.step
+            return self.best.step if file.metadata() == {"step": str(self.best.step)} else last
+
+    def best_weights(self) -> dict[str, torch.Tensor]:
+        """The weights of ``kept_step`` that learned, by name; none where that is the last one."""
+        if self.kept_step() == self._trainer.state.global_step:
+            return {}
+        with safe_open(self._folder / BEST, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict
 
     def _of_start(self, answers: Sequence[Sequence[int]]) -> tuple[float, ...]:
         """The log-probability, by the policy as it is now, of what the start answered, token for token."""
