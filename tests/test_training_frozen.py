@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -340,3 +341,40 @@ def test_a_saved_head_is_fitted_anew_at_its_layer(base, tmp_path):
     np.testing.assert_allclose(same, np.concatenate(list(report.model.rewards(groups))), atol=1e-3)
     fewer = np.concatenate(list(make(groups[:6]).rewards(groups)))
     assert not np.allclose(same, fewer, atol=1e-3)
+
+
+def by_policy(count: int) -> list[Group]:
+    """A's responses, all in a's, always beat B's, all in b's, whatever mark they end in."""
+    found = []
+    for n in range(count):
+        better, worse = ("!!!!!!", "??????")
+        of_a, of_b = (better, worse) if n % 2 else (worse, better)
+        found.append(group(n, (f"aaaaaaaa{of_a}", f"bbbbbbbb{of_b}")))
+    return found
+
+
+def lead(model: FrozenRewardModel, one: str, other: str) -> float:
+    (rewards,) = model.rewards([group(77, (one, other))])
+    return float(rewards[0, 0] - rewards[1, 0])
+
+
+def test_with_policies_controlled_for_a_reward_does_not_say_who_wrote_it(base, tmp_path):
+    found = [
+        train_frozen(by_policy(40), tmp_path / str(control), base=base, layer=2, cache=tmp_path / "cache",
+                     control_policies=control).model
+        for control in (False, True)
+    ]  # fmt: skip
+    plain, controlled = (lead(model, "aaaaaaaa......", "bbbbbbbb......") for model in found)
+    assert plain > 1
+    assert abs(controlled) < 0.3 * plain
+    again = FrozenRewardModel.load(tmp_path / "True")
+    assert again.info.control_policies and not found[0].info.control_policies
+    anew = next(iter(again.maker(tmp_path / "cache")(by_policy(40)).rewards(by_policy(1))))
+    same = next(iter(again.rewards(by_policy(1))))
+    np.testing.assert_allclose(anew, same, atol=1e-3)
+
+
+def test_policies_without_names_cannot_be_controlled_for(base, tmp_path):
+    nameless = [replace(one, policies=("", "A")) for one in liked(8)]
+    with pytest.raises(PrefkitError, match="1 named policies; expected at least two"):
+        train_frozen(nameless, tmp_path / "rm", base=base, layer=1, cache=tmp_path / "cache", control_policies=True)

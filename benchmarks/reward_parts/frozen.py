@@ -113,18 +113,26 @@ def rows(groups: Sequence[Group]) -> dict[str, Callable[[], Maker]]:
             print(file=sys.stderr)
         return tables[base]
 
-    def head(base: str, layers: Sequence[int], pooling: Pooling, of: Sequence[int] | None = None) -> Maker:
-        return Fitter(features(base, layers), layers=of, pooling=pooling).maker()
+    def head(
+        base: str, layers: Sequence[int], pooling: Pooling, of: Sequence[int] | None = None, control: bool = False
+    ) -> Maker:
+        return Fitter(features(base, layers), layers=of, pooling=pooling, control_policies=control).maker()
 
     found: dict[str, Callable[[], Maker]] = {name: lambda make=make: make for name, make in BASELINES.items()}  # type: ignore[misc]
     found["MiniLM frozen, mean"] = lambda: head(MINILM, (6,), "mean")
     for layer in (16, 20):
         found[f"SmolLM2 frozen, layer {layer}, mean"] = lambda layer=layer: head("smollm2", LAYERS, "mean", [layer])  # type: ignore[misc]
+        found[f"SmolLM2 frozen, layer {layer}, mean, policies controlled for"] = lambda layer=layer: head(  # type: ignore[misc]
+            "smollm2", LAYERS, "mean", [layer], control=True
+        )
     searched: tuple[Pooling, ...] = ("mean", "last", "mean+last")
     for pooling in searched:
         found[f"SmolLM2 frozen, layer searched, {pooling}"] = lambda pooling=pooling: head(  # type: ignore[misc]
             "smollm2", LAYERS, pooling, range(8, 21, 2)
         )
+    found["SmolLM2 frozen, layer searched, mean, policies controlled for"] = lambda: head(
+        "smollm2", LAYERS, "mean", range(8, 21, 2), control=True
+    )
     return found
 
 

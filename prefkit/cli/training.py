@@ -68,6 +68,8 @@ def _weights(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
 @click.option("--layer", type=int, help="With --frozen: whose hidden states.  [default: the best one, searched]")
 @click.option("--pooling", type=click.Choice(["mean", "last", "mean+last"]), default="mean", show_default=True,
               help="With --frozen: over the response's tokens.")  # fmt: skip
+@click.option("--control-policies", is_flag=True,
+              help="With --frozen: an effect of each policy beside the reward, for policies that are new.")  # fmt: skip
 @click.option("--lora", type=int, metavar="RANK", help="Train an adapter in place of all weights; such as 16.")
 @click.option("--quantize", is_flag=True, help="With --lora: hold the base in 4 bits. Needs a GPU.")
 @click.option("--freeze-layers", type=int, default=0, help="So many of the lowest layers stay as they are.")
@@ -85,7 +87,7 @@ def _weights(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
 def train_rm(
     source: Path, name: str | None, out: Path | None, overwrite: bool, split: str | None, held_out: Path | None,
     leave_policies_out: str | None, plain: bool, majority: bool, weights: dict[str, float], frozen: bool,
-    layer: int | None, pooling: Any, push_to_hub: str | None, public: bool, **options: Any,
+    layer: int | None, pooling: Any, control_policies: bool, push_to_hub: str | None, public: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Train a reward model on the pairs of RUN or FILE.
 
@@ -121,13 +123,13 @@ def train_rm(
             _refuse_without_effect(options)
             folder = model_folder(source, f"{options['base']}-frozen", name, out)
             chosen = FrozenSettings(
-                base=options["base"], layer=layer, pooling=pooling, max_tokens=options["max_tokens"] or 2048,
-                seed=options["seed"],
+                base=options["base"], layer=layer, pooling=pooling, control_policies=control_policies,
+                max_tokens=options["max_tokens"] or 2048, seed=options["seed"],
             )  # fmt: skip
             trained = train_frozen_reward_model(data, chosen, folder, **told)
         else:
-            if layer is not None or pooling != "mean":
-                raise click.UsageError("--layer and --pooling go with --frozen.")
+            if layer is not None or pooling != "mean" or control_policies:
+                raise click.UsageError("--layer, --pooling and --control-policies go with --frozen.")
             settings = TrainingSettings(**options)
             folder = model_folder(source, settings.base + ("-lora" if settings.lora else ""), name, out)
             trained = train_reward_model(data, settings, folder, **told)

@@ -95,7 +95,7 @@ class FrozenRewardModel:
     def _fitted_anew(self, groups: Sequence[Group], cache: Path) -> Scorer:
         assert self.info.layer is not None and self.info.pooling is not None
         table = read_features(self.reader, groups, cache)
-        fitter = Fitter(table, pooling=self.info.pooling)
+        fitter = Fitter(table, pooling=self.info.pooling, control_policies=self.info.control_policies)
         return _CachedScorer(
             self.reader, self.info.pooling, fitter.fit_at(groups, self.info.layer, self.shrinkage), cache
         )

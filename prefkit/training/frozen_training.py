@@ -41,12 +41,14 @@ class FrozenSettings:
         layer: whose hidden states are read; None to choose one by cross-validation inside the training pairs.
         pooling: the mean over the response, its last token, or both.
         max_tokens: of a prompt with a response.
+        control_policies: fit the head beside an effect of each policy, which is no part of the reward.
         seed: of the folds.
     """
 
     base: str
     layer: int | None = None
     pooling: Pooling = "mean"
+    control_policies: bool = False
     max_tokens: int = 2048
     seed: int = 0
 
@@ -136,6 +138,7 @@ def train_frozen(
     base: str = "smollm2",
     layer: int | None = None,
     pooling: Pooling = "mean",
+    control_policies: bool = False,
     max_tokens: int = 2048,
     plain: bool = False,
     seed: int = 0,
@@ -153,6 +156,7 @@ def train_frozen(
         base: see ``base_model``.
         layer: whose states are read; None to choose one.
         pooling: ``mean`` over the response, its ``last`` token, or both.
+        control_policies: see ``Fitter``.
         max_tokens: of a prompt with a response.
         plain: write words as they are, without the chat template.
         seed: shuffles prompts for the search.
@@ -172,7 +176,7 @@ def train_frozen(
 
     reader = opened(None if layer is None else [layer])
     table = read_features(reader, some, cache or feature_cache(), done)
-    fitter = Fitter(table, pooling=pooling, seed=seed)
+    fitter = Fitter(table, pooling=pooling, seed=seed, control_policies=control_policies)
     fit = fitter.fit(some, tried)
     info = RewardInfo(
         kind="frozen",
@@ -185,6 +189,7 @@ def train_frozen(
         temperature=fit.temperature,
         layer=fit.layer,
         pooling=pooling,
+        control_policies=control_policies,
         rubric=rubric_mark(card.rubric) if card else None,
     )
     at_layer = reader if reader.layers == (fit.layer,) else opened([fit.layer])

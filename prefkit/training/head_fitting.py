@@ -3,8 +3,10 @@
 Reads   groups with pairs; features of their responses (``features``)
 Gives   a Fit: the weights, and how they were chosen; nothing is written
 
-The head is a Bradley-Terry regression (``linear``). Which layer it reads and how much it is shrunk is chosen by
-cross-validation over the prompts of the training pairs, so that validation and test are not looked at.
+The head is a Bradley-Terry regression (``linear``). With policies controlled for, each policy has an effect of its own
+beside the features, so that what tells policies apart need not be said by the features; rewards are made of the
+features alone, and a policy that nobody saw has no effect to miss. Which layer it reads and how much it is shrunk is
+chosen by cross-validation over the prompts of the training pairs, so that validation and test are not looked at.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ from prefkit.training.linear import (
     search,
     temperature,
 )
+from prefkit.training.preference_files import UNKNOWN
 from prefkit.training.reward_info import Pooling
+
+HARDLY = 10.0
+"""The scale of a policy's column beside features of scale 1: its effect is shrunk a hundred times less."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Fitter:
         shrinkages: values of C to choose from, ascending.
         folds: of the search.
         seed: shuffles prompts.
+        control_policies: give each policy an effect that is no part of the reward.
     """
 
     def __init__(
@@ -81,6 +88,7 @@ class Fitter:
         shrinkages: Sequence[float] = SHRINKAGE,
         folds: int = FOLDS,
         seed: int = 0,
+        control_policies: bool = False,
     ) -> None:
         self.table = table
         self.layers = tuple(layers) if layers is not None else table.reader.layers
@@ -90,6 +98,7 @@ class Fitter:
         self._shrinkages = shrinkages
         self._folds = folds
         self._seed = seed
+        self._control_policies = control_policies
         self._layers: dict[int, Values] = {}
 
     def layer(self, layer: int) -> Values:
@@ -102,21 +111,21 @@ class Fitter:
         """Choose a layer and C within these groups, and fit a head on all their pairs.
 
         Raises:
-            PrefkitError: there are too few prompts to choose by, or no pairs.
+            PrefkitError: there are too few prompts to choose by, no pairs, or no policies to control for.
         """
         readable = self._readable(groups)
         pairs = pair_table(readable)
         if not len(pairs):
             remedy = "Build pairs for more prompts, or ask for another split."
             raise PrefkitError("training pairs", "none", "at least one", remedy)
-        rows = self.table.of(readable)
+        rows, effects = self.table.of(readable), self._effects(readable)
 
         def described(layer: int) -> Floats:
             x = self.layer(layer)[rows].astype(np.float64)
-            return x / _spread(x[pairs.used()])
+            return np.hstack([x / _spread(x[pairs.used()]), effects])
 
         folds = prompt_folds(readable, self._folds, seed=self._seed)
-        found = search(self.layers, described, pairs, folds, self._shrinkages, tried)
+        found = search(self.layers, described, pairs, folds, self._shrinkages, tried, effects.shape[1])
         weights = self.fit_at(readable, found.key, found.shrinkage)
         rewards = (self.layer(found.key)[rows] @ weights)[pairs.used()]
         decided = ~np.isnan(found.margins) & (pairs.preferred != 0.5)
@@ -140,7 +149,23 @@ class Fitter:
         pairs = pair_table(readable)
         x = self.layer(layer)[self.table.of(readable)].astype(np.float64)
         scale = _spread(x[pairs.used()])
-        return fit_weights(x / scale, pairs, shrinkage) / scale
+        weights = fit_weights(np.hstack([x / scale, self._effects(readable)]), pairs, shrinkage)
+        return weights[: len(scale)] / scale
+
+    def _effects(self, groups: Sequence[Group]) -> Floats:
+        """Who wrote each response, [responses, policies], hardly shrunk; no column where it is not controlled for.
+
+        Raises:
+            PrefkitError: fewer than two policies have a name.
+        """
+        wrote = [policy for group in groups for policy in group.policies]
+        if not self._control_policies:
+            return np.zeros((len(wrote), 0))
+        names = sorted(set(wrote) - {UNKNOWN})
+        if len(names) < 2:
+            remedy = "Leave --control-policies out, or name them (chosen_policy, rejected_policy in a file)."
+            raise PrefkitError("training pairs", f"{len(names)} named policies", "at least two", remedy)
+        return HARDLY * (np.array(wrote)[:, None] == np.array(names)[None]).astype(np.float64)
 
     def _readable(self, groups: Sequence[Group]) -> list[Group]:
         """The groups without responses that were too long to be read."""

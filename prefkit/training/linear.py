@@ -209,6 +209,7 @@ def search(
     folds: Ints,
     shrinkages: Sequence[float] = SHRINKAGE,
     tried: Callable[[], None] = lambda: None,
+    explained: int = 0,
 ) -> Searched[K]:
     """Choose a description and how much is shrunk, by the log-loss of pairs whose prompts were left out.
 
@@ -219,6 +220,7 @@ def search(
         folds: [groups] the fold of each pair's group.
         shrinkages: values of C, ascending.
         tried: called after each key.
+        explained: so many of the last columns explain the training pairs and are no part of a reward.
     """
     losses: dict[tuple[K, float], float] = {}
     best: tuple[float, K, float, Floats] | None = None
@@ -226,6 +228,7 @@ def search(
     for key in keys:
         x = described(key)
         margins = np.full((len(shrinkages), len(pairs)), np.nan)
+        read = x.shape[1] - explained
         for left_out in np.unique(fold):
             train, test = pairs.where(fold != left_out), pairs.where(fold == left_out)
             if not len(train):
@@ -233,7 +236,7 @@ def search(
             weights: Floats | None = None
             for place, shrinkage in enumerate(shrinkages):
                 weights = fit_weights(x, train, shrinkage, weights)
-                reward = x @ weights
+                reward = x[:, :read] @ weights[:read]
                 margins[place, fold == left_out] = reward[test.chosen] - reward[test.rejected]
         known = ~np.isnan(margins[0])
         for place, shrinkage in enumerate(shrinkages):
