@@ -275,6 +275,18 @@ def test_degenerate_text_is_flagged_while_the_pairs_look_perfect_and_ends_the_tr
     assert any("The rewards look healthy and the text does not" in note for note in trained.notes)
 
 
+@pytest.mark.parametrize(("method", "flagged"), [("dpo", True), ("sft", False)])
+def test_a_policy_to_which_the_words_of_the_start_are_impossible_is_flagged_unless_it_was_to_learn_others(
+    tmp_path: Path, base: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, method: str, flagged: bool
+):
+    from prefkit.policies import watching
+
+    monkeypatch.setattr(watching, "LOST", 0.01)
+    trained, _ = train(files[0], tmp_path / "policy", base, held_out=files[1], method=method, warmup=0.0, max_steps=3)
+    assert any("of the start's answers has lost" in why for why in trained.looks[-1].health.why) == flagged
+    assert trained.looks[0].health.why == ()
+
+
 def test_patience_ends_a_training_that_does_not_get_better(
     tmp_path: Path, base: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ):

@@ -36,7 +36,7 @@ Method = Literal["sft", "dpo", "ipo", "orpo", "simpo", "kto"]
 WITH_REFERENCE = frozenset({"dpo", "ipo", "kto"})
 """Methods that compare with the model as it was."""
 
-EVEN = 1e-3
+EVEN = 0.02
 """Nats by which two log-ratios may differ through rounding: such a pair is half right, as all are before training."""
 
 STATISTICS = (
