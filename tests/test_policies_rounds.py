@@ -185,11 +185,14 @@ def test_a_run_whose_pairs_are_all_trained_on_has_nothing_to_measure_on(tmp_path
 # --- evaluating ------------------------------------------------------------------------------------------------------
 
 
-def test_a_win_rate_counts_ties_half_and_what_cannot_be_read_as_lost():
+def test_a_win_rate_counts_ties_half_and_leaves_out_what_cannot_be_read():
     nan = float("nan")
-    rate = win_rate(np.array([1.0, 0.0, 2.0, nan, nan, 1.0]), np.array([0.0, 1.0, 2.0, 0.0, nan, nan]))
-    assert rate.value == pytest.approx((1 + 0 + 0.5 + 0 + 0.5 + 1) / 6)
-    assert (rate.n, rate.low < rate.value < rate.high) == (6, True)
+    rate = win_rate(np.array([1.0, 0.0, 2.0, 5.0, nan, nan, 1.0]), np.array([0.0, 1.0, 2.0, 0.0, 0.0, nan, nan]))
+    assert rate is not None and rate.low < rate.value < rate.high
+    assert (rate.value, rate.n) == (2.5 / 4, 4)
+    assert win_rate(np.array([nan, 1.0]), np.array([0.0, nan])) is None
+    with pytest.raises(PrefkitError, match="no prompt at which both answers can be read"):
+        standing(np.array([nan, 1.0]), np.array([0.0, nan]), None, None)
 
 
 def judged(wins: float, before: float | None = None, n: int = 100) -> Any:

@@ -4,8 +4,8 @@ Reads   answers and rewards at the held-out prompts; those of a second judge whe
 Gives   an ``Evaluation``: win rates with intervals, mean reward, lengths, ``Health`` beside the start, and why to stop
 
 All policies answer the same prompts with the same seed, one answer each. A win rate is the share of prompts at which an
-answer has the higher reward; equal rewards are half a win, and an answer that cannot be read loses. Its interval is
-Wilson's, of so many prompts.
+answer has the higher reward; equal rewards are half a win, and a prompt at which one of the two answers cannot be read
+is in nobody's figure. Its interval is Wilson's, of so many prompts.
 
 Reasons to stop, of which one is enough:
     the answers are flagged (``prefkit.policies.health``);
@@ -24,11 +24,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from prefkit.errors import PrefkitError
 from prefkit.policies.health import Answers, Health, health, look
 from prefkit.policies.round_answers import Said
-from prefkit.policies.watching import WinRate
+from prefkit.policies.watching import WinRate, win_rate
 from prefkit.records import Prompt, Record, prompt_text
-from prefkit.resampling import wilson
 
 Column = npt.NDArray[np.float64]
 """[prompts] rewards of an answer each, in standard deviations from the mean of the reward model's training."""
@@ -83,19 +83,19 @@ class Evaluation(Record, frozen=True, kw_only=True):
     stop: tuple[str, ...] = ()
 
 
-def win_rate(ours: Column, theirs: Column) -> WinRate:
-    """How often an answer has the higher reward [prompts]; NaN loses, and of two equal ones each has half a win."""
-    mine, other = (np.nan_to_num(one, nan=-np.inf) for one in (ours, theirs))
-    value = float(np.where(mine == other, 0.5, mine > other).mean())
-    low, high = wilson(value, len(mine))
-    return WinRate(value=value, low=low, high=high, n=len(mine))
-
-
 def standing(ours: Column, start: Column, before: Column | None, best_of: Column | None) -> Standing:
-    """What a judge makes of a policy, from the rewards it gives. All [prompts]."""
+    """What a judge makes of a policy, from the rewards it gives. All [prompts].
+
+    Raises:
+        PrefkitError: at no prompt can the judge read both answers.
+    """
+    rate = win_rate(ours, start)
+    if rate is None:
+        remedy = "Take a reward model with more context, or hold out shorter prompts."
+        raise PrefkitError("rounds", "no prompt at which both answers can be read", "a win rate", remedy)
     return Standing(
         reward=float(np.nanmean(ours)),
-        start=win_rate(ours, start),
+        start=rate,
         before=None if before is None else win_rate(ours, before),
         best_of=None if best_of is None else win_rate(ours, best_of),
     )

@@ -137,6 +137,8 @@ class Measuring:
         found = []
         for judge, name in zip(self._judges, ("rewards.jsonl", "second.jsonl"), strict=False):
             given = rewards(folder / name, prompts, said, opening(judge), bar(f"{title}, {name.partition('.')[0]}"))
+            if missing := int(np.isnan(given[:, 0]).sum()):
+                self._say(f"{title}: {missing:,} answers that {judge.folder.name} cannot read, in nobody's figure")
             found.append(judge.normalised(_some(given, judge)))
         return Measured(said, found)
 

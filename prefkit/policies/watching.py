@@ -34,6 +34,7 @@ from prefkit.policies.sampling import Answer, prompt_ids, sample
 from prefkit.records import Message, Record, prompt_text
 from prefkit.resampling import wilson
 from prefkit.training.groups import Group, TokenGroup
+from prefkit.training.packed_trainer import Floats
 
 LOOKS, BEST = "looks.jsonl", "best.safetensors"
 TEMPERATURE = 1.0
@@ -224,10 +225,19 @@ class Watch:
             _group(str(place), turns, [now, before])
             for place, (turns, now, before) in enumerate(zip(self._prompts, answers, first, strict=True))
         ]
-        both = np.array(self._rewards(groups))
-        wins = np.where(both[:, 0] == both[:, 1], 0.5, both[:, 0] > both[:, 1])
-        low, high = wilson(float(wins.mean()), len(wins))
-        return WinRate(value=float(wins.mean()), low=low, high=high, n=len(wins))
+        ours, theirs = np.array(self._rewards(groups), np.float64).T
+        return win_rate(ours, theirs)
+
+
+def win_rate(ours: Floats, theirs: Floats) -> WinRate | None:
+    """How often an answer has the higher reward [prompts]; of two equal ones each has half a win. A prompt at which one
+    of them could not be read (NaN) is in nobody's figure; None where no other is left."""
+    known = ~(np.isnan(ours) | np.isnan(theirs))
+    if not known.any():
+        return None
+    wins = np.where(ours == theirs, 0.5, ours > theirs)[known]
+    low, high = wilson(float(wins.mean()), len(wins))
+    return WinRate(value=float(wins.mean()), low=low, high=high, n=len(wins))
 
 
 class Looking(TrainerCallback):
