@@ -23,7 +23,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from prefkit.errors import RunError
+from prefkit.errors import PrefkitError, RunError
 
 PART = ".part"
 OLD = f".old{PART}"
@@ -33,20 +33,28 @@ Put = Callable[[Path, Path], None]
 """Called with a finished ``.part`` and its place."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_IN_WORDS = (
+    *(f"(os error {number})" for number in _FULL),  # safetensors
+    "PytorchStreamWriter failed writing file",  # torch.save
+    "unexpected pos ",  # torch.save, of a file that is shorter than what was written
+)
+"""What libraries say of a full disk in errors of their own."""
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_PATH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @contextlib.contextmanager
 def explained_disk_errors(path: Path) -> Iterator[None]:
-    """Turn what an operating system says about a full or closed disk into a message with a remedy."""
+    """Turn what an operating system says about a full or closed disk into a message with a remedy, and so what
+    safetensors and torch say about a full one."""
     try:
         yield
+    except PrefkitError:
+        raise
     except OSError as error:
         found = (error.strerror or str(error)).lower()
         if error.errno in _FULL:
-            remedy = "Make room and run the same command again; nothing is lost."
-            raise RunError(path, "no space left on the disk", "room for this file", remedy) from None
+            raise _no_room(path) from None
         if error.errno in _CLOSED:
             remedy = "Check who owns the folder, or work on a copy."
             raise RunError(path, found, "a file that may be read and written", remedy) from None
@@ -55,6 +63,15 @@ def explained_disk_errors(path: Path) -> Iterator[None]:
         if error.errno == errno.EIO:
             raise RunError(path, found, "a disk that works", "Copy the folder to another disk.") from None
         raise
+    except Exception as error:
+        if any(words in str(error) for words in _FULL_IN_WORDS):
+            raise _no_room(path) from None
+        raise
+
+
+def _no_room(path: Path) -> RunError:
+    remedy = "Make room and run the same command again; nothing is lost."
+    return RunError(path, "no space left on the disk", "room for this file", remedy)
 
 
 def make_folders(path: Path) -> None:

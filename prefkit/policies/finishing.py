@@ -17,7 +17,6 @@ import msgspec
 
 from prefkit import __version__
 from prefkit.durable import explained_disk_errors, make_folders, open_to_others, remove, replacing
-from prefkit.errors import RunError
 from prefkit.policies.course import notes
 from prefkit.policies.curves import curves
 from prefkit.policies.policy_card import policy_card
@@ -103,13 +102,7 @@ def _save(trainer: PackedPolicyTrainer, settings: PolicySettings, folder: Path, 
         if weights is None and hasattr(model, "merge_and_unload") and not settings.quantize:
             model = model.merge_and_unload()
         make_folders(folder)
-        try:
-            model.save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
-        except Exception as error:
-            if "os error 28" in str(error):  # safetensors has errors of its own
-                remedy = "Make room, and give the same command again: it goes on from the last checkpoint."
-                raise RunError(folder, "no space left on the disk", "room for the model", remedy) from None
-            raise
+        model.save_pretrained(folder, **({} if weights is None else {"state_dict": weights}))
         tokenizer.save_pretrained(folder)
         for file in folder.glob("*.safetensors"):
             open_to_others(file)

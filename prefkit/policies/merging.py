@@ -208,7 +208,6 @@ def write_safetensors(source: Source, folder: Path) -> None:
 
 
 def _save(source: Source, folder: Path) -> None:
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from prefkit.training.building import quiet
@@ -219,12 +218,7 @@ def _save(source: Source, folder: Path) -> None:
         model: Any = AutoModelForCausalLM.from_pretrained(source.base or source.place, dtype="auto")
         if source.base is not None:
             model = _adapted(model, tokenizer, source).merge_and_unload()
-        try:
-            model.save_pretrained(folder)
-        except SafetensorError as error:
-            if "os error 28" in str(error):
-                raise OSError(28, "No space left on device") from None
-            raise
+        model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
 
