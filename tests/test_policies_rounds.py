@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -448,6 +449,13 @@ def test_more_rounds_go_on_behind_the_last_one_and_finished_ones_are_told_again(
         [str(one), "6", str(len(whole[f"round-{one}/pairs.jsonl"].splitlines()))] for one in (1, 2)
     ]
     assert again.out.splitlines()[-4:] == second.out.splitlines()[-4:]
+
+
+def test_a_round_that_goes_too_far_from_the_policy_before_is_the_last(run, base, place, prefkit):
+    outcome = prefkit(*arguments(run, base, place, "--learning-rate", 0.3))
+    assert outcome.code == 0
+    assert re.search(r"stop: the training went too far: a token of the start's answers has lost \d+\.\d nats", outcome.out)
+    assert "round-2/evaluation.json" not in left(run)
 
 
 def test_another_command_for_the_same_rounds_is_refused_by_what_differs(run, base, place, prefkit):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -315,14 +316,16 @@ def group(*pairs: tuple[int, int]) -> Group:
 def test_what_is_imitated(imitate: Any, pairs: list[tuple[int, int]], texts: list[str]):
     from prefkit.policies.policy_data import imitated
 
-    (found,) = imitated([group(*pairs)], imitate)
+    (found,) = imitated([group(*pairs)], imitate, Counter())
     assert list(found.texts) == texts and not found.pairs
 
 
-def test_a_prompt_without_a_preferred_response_is_not_imitated():
+def test_a_prompt_without_a_preferred_response_is_not_imitated_and_counted():
     from prefkit.policies.policy_data import imitated
 
-    assert not list(imitated([group()], "best"))
+    tally: Counter[str] = Counter()
+    assert not list(imitated([group()], "best", tally))
+    assert tally == {"prompts with no preferred response, not imitated": 1}
 
 
 def test_the_command_trains_says_what_it_saw_and_goes_no_second_time(

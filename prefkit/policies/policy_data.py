@@ -32,6 +32,8 @@ from prefkit.training.training_pairs import (
 if TYPE_CHECKING:
     from prefkit.rubric import Rubric
 
+NOTHING_TO_IMITATE = "prompts with no preferred response, not imitated"
+
 
 @dataclass(frozen=True)
 class PolicyData:
@@ -71,11 +73,12 @@ def read_policy_data(
     )  # fmt: skip
     some: Iterable[Group] = without_policies(groups, data.without)
     encoder = GroupTokenizer(tokenizer, max_tokens=settings.max_tokens, over_long=settings.over_long, plain=data.plain)
+    nothing = Counter[str]()
     if sft:
-        train = list(encoder.tokenized(imitated(some, imitate)))
+        train = list(encoder.tokenized(imitated(some, imitate, nothing)))
     else:
         train = [group for group in encoder.tokenized(some) if group.group.pairs]
-    tally = Counter(groups.tally) + Counter(encoder.tally)
+    tally = Counter(groups.tally) + Counter(encoder.tally) + nothing
     for reason, count in tally.items():
         say(f"  {count:,} {reason}")
     if not train:
@@ -107,29 +110,33 @@ def _held_out(
     data: TrainingData, settings: PolicySettings, tokenizer: Any, say: Callable[[str], None]
 ) -> list[TokenGroup]:
     whole = GroupTokenizer(tokenizer, max_tokens=settings.max_tokens, over_long="cut", plain=data.plain)
+    nothing = Counter[str]()
     for split in ("validation", "test"):
         groups = held_out_groups(data, split)
         if settings.method == "sft":
-            groups = imitated(groups, "chosen" if settings.imitate == "all" else settings.imitate)
+            groups = imitated(groups, "chosen" if settings.imitate == "all" else settings.imitate, nothing)
         if found := list(whole.tokenized(groups)):
             break
-    for reason, count in whole.tally.items():
+    for reason, count in (Counter(whole.tally) + nothing).items():
         say(f"  {count:,} held out: {reason}")
     return found
 
 
-def imitated(groups: Iterable[Group], imitate: Imitated) -> Iterator[Group]:
+def imitated(groups: Iterable[Group], imitate: Imitated, tally: Counter[str]) -> Iterator[Group]:
     """The groups with what is to be imitated only, and without pairs.
 
     Args:
         groups: with pairs, unless all is imitated.
         imitate: ``best``: the response that leads most pairs of its prompt, the first of several; ``chosen``: each that
             leads one; ``all``.
+        tally: counts the prompts without such a response.
     """
     for group in groups:
         places = _places(group, imitate)
         if places:
             yield replace(subset(group, places), pairs=())
+        else:
+            tally[NOTHING_TO_IMITATE] += 1
 
 
 def _places(group: Group, imitate: Imitated) -> list[int]:

@@ -9,6 +9,7 @@ is in nobody's figure. Its interval is Wilson's, of so many prompts.
 
 Reasons to stop, of which one is enough:
     the answers are flagged (``prefkit.policies.health``);
+    the words of the policy before have become all but impossible (``prefkit.policies.watching.LOST``);
     the reward model prefers the round before, or the start: all of the win rate's interval lies below a half;
     the second judge does. Where the first one's reward rose, that is over-optimisation.
 
@@ -116,6 +117,7 @@ def evaluation(
     by_reward_model: Standing,
     by_second: Standing | None,
     start: Answers,
+    lost: Sequence[str] = (),
 ) -> Evaluation:
     """What a round came to, and whether it is the last.
 
@@ -126,6 +128,7 @@ def evaluation(
         prompts, said: the held-out prompts and the answers to them.
         by_reward_model, by_second: what the judges make of it.
         start: the start's answers, looked at.
+        lost: where the round's training took it too far from the policy before: how far.
     """
     now = health(looked(prompts, said), start, number)
     return Evaluation(
@@ -138,12 +141,13 @@ def evaluation(
         words=now.drifts["words"].value,
         tokens=float(np.mean([one.answers[0].tokens for one in said])),
         health=now,
-        stop=tuple(_reasons(by_reward_model, by_second, now)),
+        stop=tuple(_reasons(by_reward_model, by_second, now, lost)),
     )
 
 
-def _reasons(first: Standing, second: Standing | None, now: Health) -> list[str]:
+def _reasons(first: Standing, second: Standing | None, now: Health, lost: Sequence[str]) -> list[str]:
     found = [f"the answers are flagged: {'; '.join(now.why)}"] if now.flagged else []
+    found += [f"the training went too far: {why}" for why in lost]
     if fell := _fell(first):
         found.append(f"the reward model prefers {fell}")
     if second and (fell := _fell(second)):

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from prefkit import __version__
-from prefkit.durable import PART, clear_parts, explained_disk_errors, make_folders, remove, replacing
+from prefkit.durable import PART, clear_parts, replacing
 from prefkit.errors import RunError
 from prefkit.policies.round_evaluation import Baseline, Evaluation
 from prefkit.policies.round_settings import RoundSettings
 from prefkit.records import Record
-from prefkit.training.begun import identity
+from prefkit.training.begun import held, identity
 from prefkit.training.settings import decisive
 
 SETTINGS, EVALUATION, FINISHED = "iterate.json", "evaluation.json", "finished.json"
@@ -49,33 +49,13 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
     Raises:
         RunError: another process holds it; it holds anything else; it cannot be written.
     """
-    from filelock import FileLock, Timeout
-
-    with explained_disk_errors(folder):
-        make_folders(folder)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            remedy = "Wait until it ends, or give this one another --name."
-            raise RunError(folder, "another process at work", "one at a time", remedy) from None
-        try:
-            _clear(folder, overwrite)
-            yield
-        finally:
-            lock.release()
-
-
-def _clear(folder: Path, overwrite: bool) -> None:
-    there = [one for one in folder.iterdir() if one.name != ".lock"]
-    if overwrite:
-        for one in there:
-            remove(one)
-    strangers = [one.name for one in there if one.suffix != PART]
-    if strangers and not overwrite and not (folder / SETTINGS).exists():
-        remedy = "Give another --name, or --overwrite to remove them."
-        raise RunError(folder, f"other files ({min(strangers)})", "rounds or nothing", remedy)
-    clear_parts(folder)
+    with held(folder, overwrite) as there:
+        clear_parts(folder)
+        strangers = [name for name in there if not name.endswith(PART)]
+        if strangers and SETTINGS not in there:
+            remedy = "Give another --name, or --overwrite to remove them."
+            raise RunError(folder, f"other files ({strangers[0]})", "rounds or nothing", remedy)
+        yield
 
 
 def begin(folder: Path, settings: RoundSettings, judges: Sequence[str], prompts: str) -> None:

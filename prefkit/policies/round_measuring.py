@@ -1,6 +1,6 @@
 """What the judges make of policies at the held-out prompts: of the start, and of each round.
 
-Reads   a policy, reward models, the held-out prompts
+Reads   a policy, its training's looks, reward models, the held-out prompts
 Writes  start/                 answers.jsonl, rewards.jsonl, second.jsonl, evaluation.json
         round-N/held-out/      answers.jsonl, rewards.jsonl, second.jsonl
         round-N/evaluation.json
@@ -32,6 +32,7 @@ from prefkit.policies.round_evaluation import (
 )
 from prefkit.policies.round_files import EVALUATION, write
 from prefkit.policies.round_settings import RoundSettings
+from prefkit.policies.watching import LOOKS, read_looks, too_far
 from prefkit.records import Prompt, digest
 from prefkit.run import Run
 
@@ -179,7 +180,8 @@ class Measuring:
     def evaluated(
         self, folder: Path, number: int, counts: Mapping[str, int], now: Measured, before: Measured, start: Start
     ) -> Evaluation:
-        """What a round comes to beside the start and the round before; written and said."""
+        """What a round comes to beside the start and the round before, and by its training's own look; written and
+        said."""
         path = folder / EVALUATION
         judged = [
             standing(
@@ -192,7 +194,7 @@ class Measuring:
         ]
         found = evaluation(
             number, f"round-{number}/policy", counts, self._prompts, now.said, judged[0],
-            judged[1] if len(judged) > 1 else None, start.looked,
+            judged[1] if len(judged) > 1 else None, start.looked, _too_far(folder / "policy"),
         )  # fmt: skip
         if not path.exists():
             write(path, found)
@@ -211,6 +213,12 @@ class Measuring:
             self._say(f"  by the second judge {in_words(found.by_second.start)} win against the start")
         for why in found.stop:
             self._say(f"  stop: {why}")
+
+
+def _too_far(policy: Path) -> tuple[str, ...]:
+    """Whether the round's training made the words of the policy before all but impossible."""
+    first, *_, last = read_looks(policy / LOOKS)
+    return too_far(last.divergence, first)
 
 
 def counting_answers(opened: Opened, total: int) -> Callable[[str], Progress]:

@@ -146,7 +146,7 @@ def _train(
     from prefkit.policies.logprobs import LANGUAGE_MODEL
     from prefkit.policies.policy_data import read_policy_data
     from prefkit.policies.sampling import need_chat_template
-    from prefkit.training.building import build, on_cpu, tokenizer_of, window_of
+    from prefkit.training.building import build, on_cpu, tokenizer_of, within_window
     from prefkit.training.packed_trainer import go_on
 
     _refuse_adapters(settings.base)
@@ -159,7 +159,7 @@ def _train(
         state.wait_for_everyone()
         tokenizer = tokenizer_of(settings.base)
         need_chat_template(tokenizer, settings.base)
-        settings = _within_window(settings, window_of(settings.base, tokenizer), say)
+        settings = replace(settings, max_tokens=within_window(settings.max_tokens, settings.base, tokenizer, say))
         read = read_policy_data(data, settings, tokenizer, say)
         rewards = _rewards(reward_model, read.rubric, data.source)
         if state.is_main_process:
@@ -179,13 +179,6 @@ def _refuse_adapters(base: str) -> None:
     if (Path(base) / "adapter_config.json").exists():
         remedy = f"Merge it with its base first: prefkit export {base} --to FOLDER; then --base FOLDER."
         raise PrefkitError(base, "an adapter alone", "a whole model to start from", remedy)
-
-
-def _within_window(settings: PolicySettings, window: int, say: Callable[[str], None]) -> PolicySettings:
-    if settings.max_tokens <= window:
-        return settings
-    say(f"texts of at most {window:,} tokens: {settings.base} can hold no more")
-    return replace(settings, max_tokens=window)
 
 
 def _rewards(folder: Path | None, rubric: Rubric | None, source: Path) -> Rewards | None:

@@ -164,11 +164,8 @@ class Watch:
         repeats nothing can still mean nothing. Supervised training may teach other words altogether."""
         if not self.looks or self._trainer.policy_loss.settings.method == "sft":
             return found
-        by_token = divergence / float(np.mean([len(ids) for ids in self.looks[0].tokens]))
-        if by_token <= LOST:
-            return found
-        why = f"a token of the start's answers has lost {by_token:.1f} nats, more than {LOST:g}"
-        return msgspec.structs.replace(found, flagged=True, why=(*found.why, why))
+        why = too_far(divergence, self.looks[0])
+        return msgspec.structs.replace(found, flagged=True, why=(*found.why, *why)) if why else found
 
     @property
     def best(self) -> Look | None:
@@ -227,6 +224,14 @@ class Watch:
         ]
         ours, theirs = np.array(self._rewards(groups), np.float64).T
         return win_rate(ours, theirs)
+
+
+def too_far(divergence: float, start: Look) -> tuple[str, ...]:
+    """Whether a policy is so many nats an answer from the start that its words are lost; in words, if so."""
+    by_token = divergence / float(np.mean([len(ids) for ids in start.tokens]))
+    if by_token <= LOST:
+        return ()
+    return (f"a token of the start's answers has lost {by_token:.1f} nats, more than {LOST:g}",)
 
 
 def win_rate(ours: Floats, theirs: Floats) -> WinRate | None:

@@ -19,7 +19,39 @@ from prefkit.durable import explained_disk_errors, make_folders, remove, replaci
 from prefkit.errors import RunError
 from prefkit.training.settings import CommonSettings, decisive
 
-BEGUN, CHECKPOINTS, DONE = "begun.json", "checkpoints", "training.json"
+BEGUN, CHECKPOINTS, DONE, LOCK = "begun.json", "checkpoints", "training.json", ".lock"
+
+
+@contextmanager
+def held(folder: Path, overwrite: bool) -> Iterator[list[str]]:
+    """Hold a folder for one process; with what else is in it, by name.
+
+    Args:
+        folder: made where it is not there.
+        overwrite: throw away what is in it.
+
+    Raises:
+        RunError: another process holds it; it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    with explained_disk_errors(folder):
+        make_folders(folder)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            remedy = "Wait until it ends, or give this one another --name."
+            raise RunError(folder, "another process at work", "one at a time", remedy) from None
+        try:
+            there = [one for one in folder.iterdir() if one.name != LOCK]
+            if overwrite:
+                for one in there:
+                    remove(one)
+            yield [] if overwrite else sorted(one.name for one in there)
+        finally:
+            lock.release()
+            (folder / LOCK).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -33,31 +65,14 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
     Raises:
         RunError: another process holds it; it holds a finished model, or anything but a training; it cannot be written.
     """
-    from filelock import FileLock, Timeout
-
-    with explained_disk_errors(folder):
-        make_folders(folder)
-        lock = FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            remedy = "Wait until it ends, or give this one another --name."
-            raise RunError(folder, "another training at work", "one at a time", remedy) from None
-        try:
-            if overwrite:
-                for path in (one for one in folder.iterdir() if one.name != ".lock"):
-                    remove(path)
-            if (folder / DONE).exists():
-                remedy = "Give another --name, or --overwrite to train it again."
-                raise RunError(folder, "a finished model", "a new name", remedy)
-            strangers = [one.name for one in folder.iterdir() if one.name != ".lock"]
-            if strangers and not (folder / BEGUN).exists():
-                remedy = "Give another --name or --out, or --overwrite to remove them."
-                raise RunError(folder, f"other files ({min(strangers)})", "an empty folder or a new name", remedy)
-            yield
-        finally:
-            lock.release()
-            (folder / ".lock").unlink(missing_ok=True)
+    with held(folder, overwrite) as there:
+        if DONE in there:
+            remedy = "Give another --name, or --overwrite to train it again."
+            raise RunError(folder, "a finished model", "a new name", remedy)
+        if there and BEGUN not in there:
+            remedy = "Give another --name or --out, or --overwrite to remove them."
+            raise RunError(folder, f"other files ({there[0]})", "an empty folder or a new name", remedy)
+        yield
 
 
 def begin(folder: Path, settings: CommonSettings, digest: str) -> None:

@@ -111,6 +111,14 @@ def window_of(base: str, tokenizer: Any) -> int:
     return window(config, tokenizer)
 
 
+def within_window(max_tokens: int, base: str, tokenizer: Any, say: Callable[[str], None]) -> int:
+    """The tokens of a prompt with a response: as many as were asked for, or as the base can hold; that is said."""
+    window = window_of(base, tokenizer)
+    if max_tokens > window:
+        say(f"texts of at most {window:,} tokens: {base} can hold no more")
+    return min(max_tokens, window)
+
+
 def build(settings: CommonSettings, tokenizer: Any, task: Task = REWARDS, **options: Any) -> Built:
     """Load the base and make of it what is trained.
 

@@ -70,7 +70,7 @@ def train_reward_model(
     """
     from accelerate import PartialState  # type: ignore[import-untyped]
 
-    from prefkit.training.building import build, on_cpu, tokenizer_of, window_of
+    from prefkit.training.building import build, on_cpu, tokenizer_of, within_window
     from prefkit.training.finishing import finish
     from prefkit.training.packed_trainer import go_on
     from prefkit.training.preflight import preflight
@@ -84,7 +84,8 @@ def train_reward_model(
             stack.enter_context(claimed(folder, overwrite))
         state.wait_for_everyone()
         tokenizer = tokenizer_of(settings.base)
-        settings = _within_window(settings, window_of(settings.base, tokenizer), say)
+        assert settings.max_tokens
+        settings = replace(settings, max_tokens=within_window(settings.max_tokens, settings.base, tokenizer, say))
         pairs = read_training_pairs(data, settings, tokenizer, say)
         if state.is_main_process:
             begin(folder, settings, pairs.digest)
@@ -96,14 +97,6 @@ def train_reward_model(
         since, resumed = time.monotonic(), go_on(trainer, folder / CHECKPOINTS, say)
         seconds = time.monotonic() - since
         return finish(trainer, pairs, settings, folder, seconds, resumed, say)
-
-
-def _within_window(settings: TrainingSettings, window: int, say: Callable[[str], None]) -> TrainingSettings:
-    assert settings.max_tokens
-    if settings.max_tokens <= window:
-        return settings
-    say(f"texts of at most {window:,} tokens: {settings.base} can hold no more")
-    return replace(settings, max_tokens=window)
 
 
 def _loss(settings: TrainingSettings, pairs: TrainingPairs) -> RewardLoss:
