@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -79,7 +80,7 @@ def run_status(run: Run) -> Status:
         counts["pairs"] = sum(built["kept"].values())
         kept = ", ".join(f"{count:,} {split}" for split, count in built["kept"].items())
         lines.append(f"pairs.parquet     {counts['pairs']:,} pairs ({kept}; {built['settings']['strategy']})")
-    lines += _reward_models(run)
+    lines += _trained(run)
     if missing:
         lines.append("missing           " + "; ".join(missing))
     rubric = f"{run.rubric.id} version {run.rubric.version} ({run.info.rubric})"
@@ -123,31 +124,84 @@ def _on_pages(run: Run) -> list[str]:
     return [f"annotation/       {decks.total():,} items in {len(decks)} deck{'s' * (len(decks) != 1)}"]
 
 
+class _Rate(msgspec.Struct):
+    value: float
+
+
+class _Health(msgspec.Struct):
+    flagged: bool
+
+
+class _Look(msgspec.Struct):
+    """As much of a look as is told."""
+
+    step: int
+    held_out: dict[str, float]
+    health: _Health
+    win_rate: _Rate | None = None
+
+    @property
+    def state(self) -> str:
+        """What was seen."""
+        parts = [f"held-out accuracy {self.held_out['accuracy']:.1%}"] if "accuracy" in self.held_out else []
+        parts += [f"preferred to its start {self.win_rate.value:.0%}"] if self.win_rate else []
+        parts += ["degenerate text"] if self.health.flagged else []
+        return ", ".join(parts)
+
+
 class _Training(msgspec.Struct):
-    """As much of a reward model's ``training.json`` as is told."""
+    """As much of a reward model's or a policy's ``training.json`` as is told."""
 
     held_out: list[dict[str, str]] = []
+    looks: list[_Look] = []
+    kept_step: int = 0
+
+    @property
+    def state(self) -> str:
+        """What is known of it."""
+        seen = next((look.state for look in self.looks if look.step == self.kept_step), "")
+        return seen or (f"held-out accuracy {self.held_out[0]['accuracy']}" if self.held_out else "nothing held out")
 
 
-def _reward_models(run: Run) -> list[str]:
-    """The run's reward models, a line each: finished with its accuracy, or begun."""
+class _Finished(msgspec.Struct):
+    """As much of an iteration's ``finished.json`` as is told."""
+
+    rounds: int
+    best_round: int
+
+    @property
+    def state(self) -> str:
+        """What came of it."""
+        best = f"the best is round {self.best_round}" if self.best_round else "none better than the start"
+        return f"{self.rounds} round{'s' * (self.rounds != 1)}, {best}"
+
+
+def _trained(run: Run) -> list[str]:
+    """The run's reward models, policies and iterations, a line each: finished with what is known of it, or begun."""
     lines = []
-    for folder in sorted(run.path.glob("reward-models/*/")):
-        path = folder / "training.json"
-        state = "a training that was cut: the same command goes on"
-        if path.exists():
-            try:
-                held_out = msgspec.json.decode(path.read_bytes(), type=_Training).held_out
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-                remedy = "prefkit wrote this file; train again with --overwrite."
-                raise RecordError(f"reward-models/{folder.name}/training.json", str(error), "facts", remedy) from None
-            state = f"held-out accuracy {held_out[0]['accuracy']}" if held_out else "nothing held out"
-        elif (folder / "reward.json").exists():
-            state = "from elsewhere"
-        elif not (folder / "begun.json").exists():
-            continue
-        lines.append(f"reward-models/    {folder.name}: {state}")
+    for kind, done, begun, record in (
+        ("reward-models", "training.json", "begun.json", _Training),
+        ("policies", "training.json", "begun.json", _Training),
+        ("iterations", "finished.json", "iterate.json", _Finished),
+    ):
+        for folder in sorted(run.path.glob(f"{kind}/*/")):
+            if (folder / done).exists():
+                state = _read(folder / done, record, f"{kind}/{folder.name}/{done}").state
+            elif (folder / "reward.json").exists():
+                state = "from elsewhere"
+            elif (folder / begun).exists():
+                state = "cut: the same command goes on"
+            else:
+                continue
+            lines.append(f"{kind + '/':<17} {folder.name}: {state}")
     return lines
+
+
+def _read(path: Path, record: type[_Training | _Finished], name: str) -> _Training | _Finished:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=record)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RecordError(name, str(error), "facts", "prefkit wrote this file; train again with --overwrite.") from None
 
 
 def _line(run: Run, record: Any, counts: Counter[str], name: str, parts: tuple[str, ...]) -> str:
@@ -176,4 +230,6 @@ def _next(run: Run, counts: Counter[str]) -> str:
         return f"prefkit build-pairs {run.path}"
     if not any(run.path.glob("reward-models/*/training.json")):
         return f"prefkit pairs {run.path} --sample 5; then prefkit train-rm {run.path}"
-    return f"prefkit eval-rm {run.path} --rm NAME; prefkit score {run.path} --rm NAME"
+    if not any(run.path.glob("policies/*/training.json")):
+        return f"prefkit eval-rm {run.path} --rm NAME; then prefkit train-policy {run.path} --rm NAME"
+    return f"prefkit chat {run.path}:NAME, or prefkit export {run.path} --policy NAME"

@@ -17,7 +17,8 @@ import yaml
 
 from prefkit.policies.course import notes
 from prefkit.policies.curves import curves
-from prefkit.policies.health import Health, health, look, texts
+from prefkit.policies.health import Health, health
+from prefkit.policies.looking import look, texts
 from prefkit.policies.policy_card import policy_card
 from prefkit.policies.settings import PolicySettings
 from prefkit.policies.training import TrainedPolicy

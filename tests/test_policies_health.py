@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 
-import msgspec
 import pytest
 
-from prefkit.policies.health import Health, Text, append_health, health, look, texts
+from prefkit.policies.health import Health, health
+from prefkit.policies.looking import Text, look, texts
 
 TOPICS = (
     "garden", "harbour", "violin", "winter", "kitchen", "letter", "bridge", "cousin", "office", "engine", "orchard",
@@ -160,15 +160,6 @@ def test_samples_of_a_prompt_that_fail_together_count_as_one():
 def test_thinking_is_no_part_of_an_answer():
     found = of(spoilt(answers(1), {place: f"<think>{LOOP}</think>{one}" for place, one in enumerate(answers(1))}))
     assert not found.flagged
-
-
-def test_a_look_is_a_line_of_json(tmp_path):
-    path = tmp_path / "health.jsonl"
-    for step in (10, 20):
-        append_health(path, health(look(PROMPTS, texts(answers(step))), REFERENCE, step))
-    lines = [msgspec.json.decode(line, type=Health) for line in path.read_bytes().splitlines()]
-    assert [line.step for line in lines] == [10, 20]
-    assert lines[0].answers == 44 and lines[0].prompts == 44
 
 
 def test_no_answers_and_unequal_lists_are_refused():

@@ -20,7 +20,8 @@ from tiny import tiny_classifier, tiny_model, tiny_tokenizer
 from prefkit.errors import PrefkitError
 from prefkit.policies import round_answers
 from prefkit.policies.choosing import pairs_of
-from prefkit.policies.health import health, look, texts
+from prefkit.policies.health import health
+from prefkit.policies.looking import look, texts
 from prefkit.policies.round_answers import Drawing, Said, Spoken
 from prefkit.policies.round_evaluation import Evaluation, best_round, evaluation, standing, win_rate
 from prefkit.policies.round_prompts import draw_pool
@@ -449,12 +450,15 @@ def test_more_rounds_go_on_behind_the_last_one_and_finished_ones_are_told_again(
         [str(one), "6", str(len(whole[f"round-{one}/pairs.jsonl"].splitlines()))] for one in (1, 2)
     ]
     assert again.out.splitlines()[-4:] == second.out.splitlines()[-4:]
+    best = json.loads(left(run)["finished.json"])["best_round"]
+    told = f"the best is round {best}" if best else "none better than the start"
+    assert f"iterations/       first: 2 rounds, {told}" in prefkit("status", run).out
 
 
 def test_a_round_that_goes_too_far_from_the_policy_before_is_the_last(run, base, place, prefkit):
     outcome = prefkit(*arguments(run, base, place, "--learning-rate", 0.3))
     assert outcome.code == 0
-    assert re.search(r"stop: the training went too far: a token of the start's answers has lost \d+\.\d nats", outcome.out)
+    assert re.search(r"the training went too far: a token of the start's answers has lost \d+\.\d nats", outcome.out)
     assert "round-2/evaluation.json" not in left(run)
 
 

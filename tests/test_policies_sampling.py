@@ -11,7 +11,8 @@ from tiny import CHATML, tiny_model, tiny_tokenizer
 
 from prefkit.errors import PrefkitError
 from prefkit.policies.opening import open_policy, policy_folder
-from prefkit.policies.sampling import Answer, sample, stop_tokens
+from prefkit.policies.sampling import Answer, sample
+from prefkit.policies.templates import stop_tokens
 
 PROMPTS = ["Hello", "I feel sad all the time and do not know why.", "x" * 40, "Hello", "And then?"]
 

@@ -331,12 +331,18 @@ def test_a_prompt_without_a_preferred_response_is_not_imitated_and_counted():
 def test_the_command_trains_says_what_it_saw_and_goes_no_second_time(
     tmp_path: Path, base: Path, files: tuple[Path, Path], prefkit: Callable[..., Outcome]
 ):
-    given = ("--base", base, "--out", tmp_path / "policy", "--max-steps", 2, "--learning-rate", 1e-3,
+    run = tmp_path / "run"
+    prefkit("new", run, "--rubric", "psychocounsel")
+    given = ("--base", base, "--out", run / "policies" / "first", "--max-steps", 2, "--learning-rate", 1e-3,
              "--check-tokens", 8, "--check-prompts", 4, "--held-out", files[1])  # fmt: skip
     made = prefkit("train-policy", files[0], *given)
     assert made.code == 0, made.err
     assert "48 pairs of 16 prompts" in made.out and "nats from the start" in made.out
-    assert len(read_looks(tmp_path / "policy" / "looks.jsonl")) == 3
+    looks = read_looks(run / "policies" / "first" / "looks.jsonl")
+    assert len(looks) == 3
+    kept = next(look for look in looks if look.step == done(run / "policies" / "first")["kept_step"])
+    told = f"policies/         first: held-out accuracy {kept.held_out['accuracy']:.1%}"
+    assert told in prefkit("status", run).out
     again = prefkit("train-policy", files[0], *given)
     assert again.code == 1 and "a finished model" in again.err
 

@@ -110,7 +110,7 @@ class Alike:
 
 def ask_policy(model: Any, tokenizer: Any) -> list[Asked]:
     """What the policy makes of the prompts."""
-    from prefkit.policies.sampling import stop_tokens
+    from prefkit.policies.templates import stop_tokens
 
     ends = stop_tokens(model, tokenizer)
     return [_asked(model, tokenizer, ends, messages) for messages in PROMPTS]

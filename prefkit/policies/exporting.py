@@ -25,7 +25,7 @@ from prefkit.policies.gguf_files import Kind, need_converter, write_gguf
 from prefkit.policies.merging import Source, find_source, open_source, plain_folder, write_safetensors
 from prefkit.policies.modelfile import modelfile
 from prefkit.policies.opening import open_policy
-from prefkit.policies.sampling import stop_tokens
+from prefkit.policies.templates import stop_tokens
 
 Opened = Callable[[str, int | None, str], Callable[[int], None]]
 """Opens a bar: its title, its total, its unit."""

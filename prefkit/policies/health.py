@@ -1,8 +1,8 @@
 """Whether a policy still writes sense: what is wrong with a set of its answers, beside a reference.
 
-Reads   answers to prompts, and those of a reference: of the policy before training, or the preferred ones
+Reads   answers, looked at (``prefkit.policies.looking``), and those of a reference: of the policy before training, or
+        the preferred ones
 Gives   a ``Health``: shares with intervals, drifts, flagged or not by rule, and why in words
-Writes  a line of JSON for each look, where it is asked for
 
 Of each answer:
     empty, cut-off, looping, multi-speaker    see ``prefkit.marking``
@@ -38,22 +38,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Protocol
 
-import msgspec
-
-from prefkit.durable import append_lines
-from prefkit.language import READS, detect_language
-from prefkit.marking import CUT_OFF, EMPTY, LOOPING, MULTI_SPEAKER, marks_of, spoken
-from prefkit.near_duplicates import near_duplicate_groups, normalised
+from prefkit.marking import CUT_OFF, EMPTY, LOOPING, MULTI_SPEAKER
+from prefkit.policies.looking import LANGUAGE, Answers, Looked
 from prefkit.records import Record
 from prefkit.resampling import wilson
 
-LANGUAGE = "language"
 STRANGE = "strange-words"
 UNFIT = "unfit"
 SAME_ELSEWHERE = "same-elsewhere"
@@ -83,10 +76,6 @@ SOME_WORDS = 20
 """Words from which an answer can have too many strange ones."""
 STRANGE_AT_LEAST = 0.4
 """The share of strange words that any answer may have."""
-LEAST_PIECE = 100
-"""Characters from which the end of a text is a piece of its own."""
-ALIKE = 0.8
-"""Similarity from which two answers are nearly the same: see ``prefkit.near_duplicates``."""
 
 _MAKE_UNFIT = (EMPTY, LOOPING, MULTI_SPEAKER, LANGUAGE, STRANGE)
 _SAYS = {
@@ -137,99 +126,6 @@ class Health(Record, frozen=True, kw_only=True):
     step: int | None = None
 
 
-class Said(Protocol):
-    """An answer: of ``sample``, or a ``Text``."""
-
-    @property
-    def text(self) -> str:
-        """What was said."""
-        ...
-
-    @property
-    def finish(self) -> str | None:
-        """``length`` where it was cut off; None where nobody knows."""
-        ...
-
-    @property
-    def logprob(self) -> float | None:
-        """Mean log-probability of its tokens; None where nobody knows."""
-        ...
-
-
-@dataclass(frozen=True)
-class Text:
-    """An answer of which no more than this is known."""
-
-    text: str
-    finish: str | None = None
-    logprob: float | None = None
-
-
-@dataclass(frozen=True)
-class _Looked:
-    """One answer."""
-
-    prompt: int
-    marks: frozenset[str]
-    words: tuple[str, ...]
-    text: str
-    logprob: float | None
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Answers to prompts, looked at: to be judged, or as a reference. Made by ``look``.
-
-    Args:
-        looked: the answers.
-        asked: the words of each prompt, and its pairs of neighbouring ones.
-        tells_ends: whether it is known of all why they ended.
-        several: whether a prompt has several samples.
-        counted: in how many answers each word and each pair stands.
-    """
-
-    looked: tuple[_Looked, ...]
-    asked: tuple[frozenset[str | tuple[str, str]], ...]
-    tells_ends: bool
-    several: bool
-    same_elsewhere: frozenset[int]
-    same_samples: frozenset[int]
-    counted: Counter[str | tuple[str, str]] = field(repr=False)
-
-
-def look(prompts: Sequence[str], answers: Sequence[Sequence[Said]]) -> Answers:
-    """Look at the answers to prompts.
-
-    Args:
-        prompts: the clients' words.
-        answers: of each prompt, by sample; a prompt may have none. Thinking before an answer is left out.
-
-    Raises:
-        ValueError: prompts and answers differ in number, or there is no answer.
-    """
-    if len(prompts) != len(answers):
-        raise ValueError(f"prompts and answers must be aligned; got {len(prompts)} and {len(answers)}")
-    if not any(answers):
-        raise ValueError("no answers to look at")
-    languages = _languages(prompts)
-    looked = tuple(_look(place, one, languages[place]) for place, several in enumerate(answers) for one in several)
-    elsewhere, samples = _alike(looked, [normalised(prompt) for prompt in prompts])
-    return Answers(
-        looked=looked,
-        asked=tuple(_parts(normalised(prompt).split()) for prompt in prompts),
-        tells_ends=all(one.finish is not None for several in answers for one in several),
-        several=any(len(several) > 1 for several in answers),
-        same_elsewhere=elsewhere,
-        same_samples=samples,
-        counted=Counter(part for one in looked for part in _parts(one.words)),
-    )
-
-
-def texts(answers: Iterable[str]) -> list[list[Text]]:
-    """One answer for each prompt, of which no more than the text is known."""
-    return [[Text(answer)] for answer in answers]
-
-
 def health(answers: Answers, reference: Answers | None = None, step: int | None = None) -> Health:
     """Judge a set of answers.
 
@@ -264,47 +160,10 @@ def health(answers: Answers, reference: Answers | None = None, step: int | None 
     )
 
 
-def append_health(path: Path, found: Health) -> None:
-    """Add a look to a file of JSON lines.
-
-    Raises:
-        RunError: the disk is full or closed; nothing of it stays.
-    """
-    append_lines(path, [msgspec.json.encode(found) + b"\n"])
-
-
 # --- one answer ------------------------------------------------------------------------------------------------------
 
 
-def _look(place: int, said: Said, language: str | None) -> _Looked:
-    text, thought_to_the_end = spoken(said.text)
-    marks = set(marks_of(text, said.finish if thought_to_the_end else "length"))
-    if language is not None and _switches(text, language):
-        marks.add(LANGUAGE)
-    words = tuple(normalised(text).split())
-    return _Looked(place, frozenset(marks), words, text, said.logprob)
-
-
-def _parts(words: Sequence[str]) -> frozenset[str | tuple[str, str]]:
-    """A text's different words and pairs of neighbouring words."""
-    return frozenset((*words, *pairwise(words)))
-
-
-def _languages(prompts: Sequence[str]) -> list[str | None]:
-    """The language of each prompt, or that of most where a prompt does not tell."""
-    found = [detect_language(prompt) for prompt in prompts]
-    known = Counter(language for language in found if language is not None)
-    most = known.most_common(1)[0][0] if known else None
-    return [language or most for language in found]
-
-
-def _switches(text: str, language: str) -> bool:
-    """Whether a piece of a text is surely in another language."""
-    starts = range(0, max(1, len(text) - LEAST_PIECE), READS)
-    return any(detect_language(text[start : start + READS]) not in (language, None) for start in starts)
-
-
-def _strangeness(one: _Looked, answers: Answers, reference: Answers) -> tuple[float, float] | None:
+def _strangeness(one: Looked, answers: Answers, reference: Answers) -> tuple[float, float] | None:
     """The shares of an answer's words, and of its pairs of neighbouring words, that no other answer of the reference
     has, nor its prompt; None of few words."""
     if len(one.words) < SOME_WORDS:
@@ -331,7 +190,7 @@ def _usual_strangeness(reference: Answers | None) -> tuple[float, float] | None:
 
 
 def _marks(
-    one: _Looked, answers: Answers, reference: Answers | None, usual: tuple[float, float] | None
+    one: Looked, answers: Answers, reference: Answers | None, usual: tuple[float, float] | None
 ) -> frozenset[str]:
     marks = set(one.marks)
     if reference is not None and usual is not None:
@@ -341,17 +200,6 @@ def _marks(
     if marks - {CUT_OFF}:
         marks.add(UNFIT)
     return frozenset(marks)
-
-
-def _alike(looked: Sequence[_Looked], prompts: Sequence[str]) -> tuple[frozenset[int], frozenset[int]]:
-    """The prompts with an answer like one to another prompt, and those with samples that are alike."""
-    some = [one for one in looked if EMPTY not in one.marks]
-    groups: dict[int, list[int]] = defaultdict(list)
-    for one, group in zip(some, near_duplicate_groups((one.text for one in some), threshold=ALIKE), strict=True):
-        groups[int(group)].append(one.prompt)
-    elsewhere = {prompt for group in groups.values() if len({prompts[one] for one in group}) > 1 for prompt in group}
-    samples = {prompt for group in groups.values() for prompt, times in Counter(group).items() if times > 1}
-    return frozenset(elsewhere), frozenset(samples)
 
 
 # --- shares ----------------------------------------------------------------------------------------------------------

@@ -197,7 +197,7 @@ def _stem(question: Question, by: By) -> str:
 
 def _prompts(tokenizer: Any, said: Sequence[str], template: Mapping[str, Any]) -> list[list[int]]:
     """Questions in tokens, through the chat template where there is one."""
-    from prefkit.policies.sampling import prompt_ids
+    from prefkit.policies.templates import prompt_ids
 
     if tokenizer.chat_template:
         return [list(ids) for ids in prompt_ids(tokenizer, said, template, "the policy")]
@@ -231,7 +231,8 @@ def _answered(
     template: Mapping[str, Any],
     progress: Callable[[int], None],
 ) -> Taken:
-    from prefkit.policies.sampling import need_chat_template, sample
+    from prefkit.policies.sampling import sample
+    from prefkit.policies.templates import need_chat_template
 
     need_chat_template(tokenizer, name)
     answers = sample(

@@ -19,7 +19,7 @@ from typing import Any
 
 from prefkit.errors import PrefkitError
 from prefkit.policies.opening import POLICIES, open_policy, policy_folder
-from prefkit.policies.sampling import need_chat_template
+from prefkit.policies.templates import need_chat_template
 from prefkit.training.bases import base_model
 
 ADAPTER = "adapter_config.json"

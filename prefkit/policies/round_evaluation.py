@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from prefkit.errors import PrefkitError
-from prefkit.policies.health import Answers, Health, health, look
+from prefkit.policies.health import Health, health
+from prefkit.policies.looking import Answers, look
 from prefkit.policies.round_answers import Said
 from prefkit.policies.watching import WinRate, win_rate
 from prefkit.records import Prompt, Record, prompt_text

@@ -17,7 +17,8 @@ import numpy as np
 
 from prefkit.durable import make_folders
 from prefkit.errors import PrefkitError
-from prefkit.policies.health import Answers, health
+from prefkit.policies.health import health
+from prefkit.policies.looking import Answers
 from prefkit.policies.opening import open_policy
 from prefkit.policies.round_answers import Drawing, Progress, Rewards, Said, answers, rewards
 from prefkit.policies.round_evaluation import (

@@ -20,7 +20,7 @@ import numpy as np
 
 from prefkit.errors import RunError
 from prefkit.near_duplicates import near_duplicate_groups
-from prefkit.policies.sampling import prompt_ids
+from prefkit.policies.templates import prompt_ids
 from prefkit.records import PreferencePair, Prompt, digest, prompt_text
 from prefkit.run import Run, read_parquet_records
 

@@ -130,7 +130,7 @@ def _need_one_process() -> None:
 
 
 def _pool(run: Run, settings: RoundSettings) -> Pool:
-    from prefkit.policies.sampling import need_chat_template
+    from prefkit.policies.templates import need_chat_template
     from prefkit.training.building import tokenizer_of, window_of
 
     base = settings.training.base

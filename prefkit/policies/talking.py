@@ -15,7 +15,7 @@ from typing import Any, Literal
 from prefkit.errors import PrefkitError
 from prefkit.models.chat import without_system
 from prefkit.policies.merging import find_source, open_source
-from prefkit.policies.sampling import stop_tokens
+from prefkit.policies.templates import stop_tokens
 from prefkit.records import Message
 
 _WAIT = 0.1

@@ -145,7 +145,7 @@ def _train(
     from prefkit.policies.finishing import finish
     from prefkit.policies.logprobs import LANGUAGE_MODEL
     from prefkit.policies.policy_data import read_policy_data
-    from prefkit.policies.sampling import need_chat_template
+    from prefkit.policies.templates import need_chat_template
     from prefkit.training.building import build, on_cpu, tokenizer_of, within_window
     from prefkit.training.packed_trainer import go_on
 

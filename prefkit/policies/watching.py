@@ -28,9 +28,11 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback
 
 from prefkit.durable import append_lines, explained_disk_errors, put_in_place, remove, replacing
-from prefkit.policies.health import Answers, Health, Text, health, look
+from prefkit.policies.health import Health, health
+from prefkit.policies.looking import Answers, Text, look
 from prefkit.policies.policy_trainer import PackedPolicyTrainer
-from prefkit.policies.sampling import Answer, prompt_ids, sample
+from prefkit.policies.sampling import Answer, sample
+from prefkit.policies.templates import prompt_ids
 from prefkit.records import Message, Record, prompt_text
 from prefkit.resampling import wilson
 from prefkit.training.groups import Group, TokenGroup
