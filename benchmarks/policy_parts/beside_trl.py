@@ -44,7 +44,7 @@ GOALS = {"dpo": 1.6, "orpo": 1.8}
 ROW_TOKENS = 1024
 """Of prefkit's rows: about what trl's smallest batch, of one pair, holds, so that memory is compared as well."""
 STEP = 8
-"""Pairs in an optimiser step; the whole of one prompt's where it has five responses."""
+"""Pairs in an optimiser step, about."""
 
 
 @dataclass(frozen=True)
