@@ -20,7 +20,9 @@ demo: $(VENV)/core
 	$(BIN)/prefkit demo demo-run
 
 # The tests of a file share what they start, so a file is one worker's; in the order of their names, the servers' first.
-PARALLEL := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# One worker more than there are processors, as a quarter of the time a worker waits: for a server, a browser, a process.
+PROCESSORS := $(shell getconf _NPROCESSORS_ONLN)
+PARALLEL := --numprocesses $(shell expr $(PROCESSORS) + 1) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # With ARGS only what they name, in prefkit's environment and in one process; else the server's own tests as well.
 test: $(VENV)/dev $(SERVER)/made

@@ -32,6 +32,7 @@ The way the data goes, and what stands where:
     resampling.py                       figures with intervals, by drawing prompts again
     svg.py  cards.py                    what pictures are drawn with, and model cards written with
     errors.py  interrupts.py            messages; Ctrl-C
+    garbage.py                          fewer searches for it, in a program that loads large libraries
     demo.py  cli/                       the sample, the commands
 
 Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped, which {NEEDED} does not allow: {report.longrepr}"
     return report
+
+
+LIBRARY = 300
+"""Modules by which a process grows where a test loaded a large library."""
+_searched = 0
+"""Modules that were there when what they hold was put out of the search for garbage."""
+
+
+def pytest_runtest_logfinish() -> None:
+    """What a library holds is no garbage; each training has all of it searched, which takes longer than its steps."""
+    global _searched
+    if len(sys.modules) > _searched + LIBRARY:
+        gc.collect()
+        gc.freeze()
+        _searched = len(sys.modules)
 
 
 @pytest.fixture(scope="session")

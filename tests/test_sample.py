@@ -91,14 +91,3 @@ def test_knowing_the_policy_is_not_enough(pairs, texts):
     names = ("coach", "explainer", "listener", "questioner")
     author = {key: np.asarray([float(key[1] == name) for name in names]) for key in texts}
     assert held_out_accuracy(pairs, author) < 0.75
-
-
-def test_the_demo_goes_the_whole_way_and_a_second_time(prefkit, tmp_path):
-    first = prefkit("demo", tmp_path / "demo")
-    assert first.code == 0
-    assert "selected: " in first.out and "pairs.parquet: " in first.out
-    built = (tmp_path / "demo" / "run" / "pairs.parquet").read_bytes()
-    again = prefkit("demo", tmp_path / "demo")
-    assert again.code == 0 and "is there from before" in again.out
-    assert (tmp_path / "demo" / "run" / "pairs.parquet").read_bytes() == built
-    assert "example.org" not in (tmp_path / "demo" / "run" / "prompts.jsonl").read_text(encoding="utf-8")

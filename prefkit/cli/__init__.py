@@ -95,9 +95,13 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; what the user can mend becomes a message and exit code 1."""
+    """Run the command line; what the user can mend becomes a message and exit code 1. Without arguments it is the
+    program itself."""
     from prefkit.errors import PrefkitError
+    from prefkit.garbage import search_rarely
 
+    if arguments is None:
+        search_rarely()
     try:
         return cli.main(arguments, prog_name="prefkit", standalone_mode=False)
     except PrefkitError as error:

@@ -7,6 +7,7 @@ then; so the order matters, a process can do this once, and all of it happens in
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -100,7 +101,7 @@ def _settings(folder: Folder, origins: Sequence[str]) -> dict[str, str]:
 
 
 def _imported() -> Any:
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _uncollected():
         warnings.simplefilter("ignore")  # deprecations inside what argilla-server pins
         server = importlib.import_module("argilla_server")
         found = importlib.import_module("argilla_server._version").__version__
@@ -108,6 +109,18 @@ def _imported() -> Any:
             raise Problem(f"argilla-server {found}", VERSION, f"pip install argilla-server=={VERSION}")
         _search()
     return server
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage among the half million objects that an import makes and keeps: not during it, and none
+    later, where the last one takes longer than the rest of an end."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _search() -> Any:

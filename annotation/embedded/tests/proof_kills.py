@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -98,10 +99,11 @@ def nothing_lost(
     server.kill()
     server.start()
     server.stop()
-    index_after_restart = _index_digest(directory)
+    after_restart = Path(shutil.copytree(directory, f"{directory}-after-restart"))
     lost, changed, statuses_wrong = _compare(directory, shared.acknowledged)
     rebuilt = run("reindex", "--dir", directory)
     assert rebuilt.returncode == 0, rebuilt.stderr
+    index_after_restart, index_rebuilt = _index_digests(after_restart, directory)
     return NothingLost(
         acknowledged=len(shared.acknowledged),
         edits=shared.edits,
@@ -111,7 +113,7 @@ def nothing_lost(
         changed=changed,
         statuses_wrong=statuses_wrong,
         index_after_restart=index_after_restart,
-        index_rebuilt=_index_digest(directory),
+        index_rebuilt=index_rebuilt,
         in_database=_responses_digest(directory),
         restored=_restored_digest(directory),
         seconds=round(time.monotonic() - began, 1),
@@ -217,15 +219,15 @@ def _restored_digest(directory: Path) -> str:
     return _responses_digest(Path(f"{directory}-restored"))
 
 
-def _index_digest(directory: Path) -> str:
-    """The search engine's own digest of all that is in its index, computed in a process of its own."""
+def _index_digests(*directories: Path) -> list[str]:
+    """The search engine's own digest of all that is in the index of each folder, computed in a process of its own."""
     code = (
         "import asyncio, sys; from pathlib import Path; from argilla_embedded.folder import below; "
         "from argilla_embedded.booting import index_fingerprint; "
-        "print('DIGEST' + asyncio.run(index_fingerprint(below(Path(sys.argv[1])))))"
+        "[print('DIGEST' + asyncio.run(index_fingerprint(below(Path(folder))))) for folder in sys.argv[1:]]"
     )
     printed = subprocess.run(
-        [sys.executable, "-c", code, str(directory)],
+        [sys.executable, "-c", code, *map(str, directories)],
         capture_output=True,
         check=False,
         text=True,
@@ -233,4 +235,4 @@ def _index_digest(directory: Path) -> str:
         timeout=300,
     )
     assert printed.returncode == 0, printed.stderr
-    return printed.stdout.partition("DIGEST")[2].strip()
+    return [line.partition("DIGEST")[2] for line in printed.stdout.splitlines() if "DIGEST" in line]
