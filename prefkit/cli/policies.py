@@ -140,6 +140,6 @@ def _cells(look: Look, kept: int) -> list[str]:
         f"{rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%})" if rate else "",
         f"{words.value:.0f}" if words else "",
         f"{unfit.share:.0%}" if unfit else "",
-        f"{look.divergence:.1f}",
+        f"{look.divergence:z.1f}",
         ", ".join(marks),
     ]

@@ -210,7 +210,7 @@ _FIGURES: dict[str, Callable[[Look], str]] = {
     "win rate against the start": lambda look: rate_in_words(look.win_rate) if look.win_rate else "",
     "words an answer": _words,
     "unfit answers": _share("unfit"),
-    "KL from the start, nats an answer": lambda look: f"{look.divergence:.1f}",
+    "KL from the start, nats an answer": lambda look: f"{look.divergence:z.1f}",
     "text": lambda look: "flagged as degenerate" if look.health.flagged else "",
 }
 """The figures of a look, in words; empty where there is none."""

@@ -359,7 +359,7 @@ def _say_look(say: Callable[[str], None], look: Look) -> None:
     parts = [form.format(look.held_out[name]) for name, form in words.items() if name in look.held_out]
     if rate := look.win_rate:
         parts.append(f"win rate {rate.value:.0%} ({rate.low:.0%} to {rate.high:.0%}) of {rate.n} answers")
-    parts.append(f"{look.divergence:.1f} nats from the start")
+    parts.append(f"{look.divergence:z.1f} nats from the start")
     say(f"look at step {look.step}: {', '.join(parts)}")
     for why in look.health.why:
         say(f"  degenerate: {why}" if look.health.flagged else f"  {why}")
