@@ -11,7 +11,18 @@ import pytest
 import prefkit
 
 ROOT = Path(prefkit.__file__).parent
-STAGES = {"importing", "prompts", "generating", "judging", "annotation", "agreement", "pairs", "training", "policies"}
+STAGES = {
+    "importing",
+    "prompts",
+    "generating",
+    "judging",
+    "annotation",
+    "agreement",
+    "pairs",
+    "training",
+    "policies",
+    "evaluation",
+}
 BENEATH = ("models", "rows")
 READS = {"policies": {"training"}}
 

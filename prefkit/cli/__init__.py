@@ -40,6 +40,8 @@ COMMANDS = {
     "score": ("scoring", "Give responses rewards; the best of several."),
     "serve-rm": ("scoring", "Serve a reward model over HTTP."),
     "eval-rm": ("evaluating", "How good reward models are, beside the baselines."),
+    "leaderboard": ("leading", "Rank many policies, with intervals and the ranks each may have."),
+    "win-rate": ("winning", "How often a policy is preferred to another, and how sure that is."),
     "export": ("exporting", "Write a policy for others: safetensors, GGUF, Ollama."),
     "chat": ("chatting", "Talk to a policy, or to two side by side, and vote."),
     "bench": ("benching", "What policies know: multiple-choice questions, before and after training."),
