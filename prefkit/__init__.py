@@ -23,7 +23,7 @@ The way the data goes, and what stands where:
         |
     policies/                           pairs, reward models -> policies: trained, sampled, looked at, measured
         |
-    evaluation/                         judgements, rewards -> win rates, rankings
+    evaluation/                         judgements, rewards -> win rates, rankings; the report of a run
 
     rows/                               files of other tools, row by row
     models/                             chat models behind one interface; the engine that asks them

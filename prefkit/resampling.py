@@ -85,7 +85,7 @@ class Clusters:
     """
 
     def __init__(self, prompts: Ints, seed: int, most: int | None = None) -> None:
-        self._names = np.unique(prompts)
+        self._names = prompts if (np.diff(prompts) > 0).all() else np.unique(prompts)
         self.size = min(len(self._names), most or MAX_CLUSTERS)
         self.grouped = len(self._names) > self.size
         self._group = np.arange(len(self._names))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from making import both_orders, compared, make_run
+from readme import DOCS, blocks, failures, with_the_sample
+from scipy.stats import binomtest
 
 from benchmarks.winrate_parts import alpaca, length_coverage
 from benchmarks.winrate_parts.length_coverage import World, scale_of, study, truth
@@ -25,11 +29,14 @@ from prefkit.evaluation.alpaca_files import (
     read_outputs,
     read_weights,
 )
+from prefkit.evaluation.intervals import interval
 from prefkit.evaluation.length_control import is_extreme, length_controlled, predicted, style_counts
 from prefkit.evaluation.length_fit import estimated_difficulties
 from prefkit.evaluation.outcomes import UNKNOWN, Outcomes
+from prefkit.evaluation.win_rates import win_report
 
 Write = Callable[..., Path]
+PAGE = DOCS / "length-control.md"
 
 
 @pytest.fixture
@@ -119,8 +126,9 @@ def test_rows_without_texts_take_them_from_the_outputs_by_instruction(write: Wri
     ]
     paths = [write("outputs.json", answers)]
     found = read_annotations([write("annotations.json", rows)], outputs=paths)
-    assert (found.texts_first, found.texts_second) == (("m", "mmm"), ("b", "bbb"))
-    assert found.outcomes.left_out == {"no text of an answer": 1}
+    assert (found.texts_first, found.texts_second) == (("m", None, "mmm"), ("b", None, "bbb"))
+    assert found.outcomes.length_first.tolist() == [1, UNKNOWN, 3]
+    assert len(found.outcomes) == 3  # who was preferred is known all the same
     answers.append(answers[0] | {"output": "another"})
     with pytest.raises(InputError, match="a second answer of mine"):
         read_outputs([write("outputs.json", answers)])
@@ -140,6 +148,21 @@ def test_a_file_of_another_shape_is_refused(write: Write) -> None:
         read_annotations([write("annotations.json", [{"instruction": "x"}])])
 
 
+def test_a_file_of_a_model_never_seen_is_read_whatever_stands_beside(write: Write) -> None:
+    """Rows in another order, some twice, one missing, more columns, and the model in output_1 of some."""
+    rows = [row(number, preference, more={"x": [1]}) for number, preference in enumerate([2.0, 1.0, 1.5, 1.25, 2.0])]
+    turned = row(4, 1.0, generator_1="mine", generator_2="base", output_1="m" * 12, output_2="b" * 14)
+    path = write("annotations.json", [turned, rows[3], rows[1], rows[0], rows[1], rows[0]])
+    (found,) = win_report(read_annotations([path], policies=["mine"]).outcomes, "mine", "base").overall.values()
+    assert (found.rate, found.prompts, found.comparisons) == (0.5625, 4, 4)
+    assert (found.wins, found.losses, found.ties) == (2, 2, 0)
+
+
+def test_a_preference_that_rounding_put_outside_the_scale_is_at_its_end(write: Write) -> None:
+    rows = [row(0, 2.0000000004), row(1, 0.9999999996)]
+    assert read_annotations([write("annotations.json", rows)]).outcomes.preferred.tolist() == [1.0, 0.0]
+
+
 def test_each_file_may_be_given_its_models_name(write: Write) -> None:
     paths = [write("one.json", [row(0, 2.0)]), write("two.json", [row(0, 1.0)])]
     outcomes = read_annotations(paths, policies=["a", "b"]).outcomes
@@ -156,7 +179,7 @@ def test_difficulties_are_joined_by_instruction(write: Write) -> None:
 
 def test_row_numbers_are_joined_to_no_other_set_of_instructions(write: Write) -> None:
     path = write("difficulties.csv", "index,difficulty\n0,-1.5\n1,2\n")
-    with pytest.raises(InputError, match="beside 2 instructions that are not it"):
+    with pytest.raises(InputError, match="beside 2 instructions that are not of it"):
         read_difficulties(path, ["question 0", "question 1"])
 
 
@@ -360,13 +383,33 @@ def test_few_prompts_give_no_rate_and_say_so() -> None:
 
 
 @pytest.mark.parametrize("won", [0.0, 1.0])
-def test_where_every_comparison_goes_one_way_the_interval_is_wilsons(won: float) -> None:
+def test_where_every_comparison_goes_one_way_the_interval_is_clopper_and_pearsons(won: float) -> None:
     outcomes, _, _ = made(60)
     found = length_controlled(replace(outcomes, preferred=np.full(60, won)), "policy 0", "baseline")
     assert found.value == won
     assert found.low is not None
     assert found.high is not None
-    assert found.high - found.low == pytest.approx(1 / (1 + 60 / 1.959963984540054**2))
+    assert (found.low, found.high) == pytest.approx(tuple(binomtest(int(60 * won), 60).proportion_ci()))
+
+
+def test_ties_alone_leave_as_much_open_as_they_do_without_control() -> None:
+    outcomes, _, _ = made(60)
+    ties = np.full(60, 0.5)
+    value, low, high = figures(replace(outcomes, preferred=ties))
+    assert (value, low, high) == pytest.approx((0.5, *map(float, interval(ties))))
+    ties[0] = 1.0
+    _, low, high = figures(replace(outcomes, preferred=ties))
+    assert low < float(interval(np.full(60, 0.5))[0])
+
+
+def test_a_prompt_with_many_judges_counts_as_much_as_one_with_one() -> None:
+    outcomes, _, _ = made(40, judges=2)
+    more = outcomes[np.concatenate([np.arange(80), np.full(50, 7)])]
+    rates = win_report(outcomes, "policy 0", "baseline").overall["all judges"]
+    found, again = (length_controlled(some, "policy 0", "baseline") for some in (outcomes, more))
+    assert found.raw == pytest.approx(rates.rate)
+    assert (again.raw, again.value) == pytest.approx((found.raw, found.value))
+    assert (found.n, again.n) == (80, 130)
 
 
 def test_a_judge_that_only_counts_characters_still_gives_a_number() -> None:
@@ -381,6 +424,13 @@ def test_answers_longer_by_the_same_everywhere_are_refused() -> None:
     shifted = replace(outcomes, length_first=outcomes.length_second + 40)
     with pytest.raises(PrefkitError, match="all longer than those of baseline by 40 characters"):
         length_controlled(shifted, "policy 0", "baseline")
+
+
+def test_answers_twice_as_long_everywhere_are_refused() -> None:
+    outcomes, _, _ = made(60)
+    doubled = replace(outcomes, length_first=2 * outcomes.length_second)
+    with pytest.raises(PrefkitError, match="differ in length or style by nearly the same everywhere"):
+        length_controlled(doubled, "policy 0", "baseline")
 
 
 def test_hardly_any_answers_of_similar_length_are_pointed_out() -> None:
@@ -402,17 +452,77 @@ def test_an_unknown_policy_is_named() -> None:
         length_controlled(made()[0], "nobody", "baseline")
 
 
-def test_win_rate_gives_the_rate_at_equal_length_beside_the_others(prefkit: Any, write: Write) -> None:
-    outcomes, _, _ = made(60)
-    rows = [
-        row(number, 1 + preferred, output_1="b" * int(other), output_2="m" * int(one))
-        for number, (preferred, one, other) in enumerate(
-            zip(outcomes.preferred, outcomes.length_first, outcomes.length_second, strict=True)
-        )
+def as_file(outcomes: Outcomes, **more: Any) -> list[dict[str, Any]]:
+    """AlpacaEval's rows of outcomes of ``policy 0`` with the baseline."""
+    said = zip(
+        outcomes.first.tolist(),
+        outcomes.prompt.tolist(),
+        outcomes.preferred.tolist(),
+        outcomes.length_first.tolist(),
+        outcomes.length_second.tolist(),
+        strict=True,
+    )
+    return [
+        row(number, 1 + preferred, output_1="b" * other, output_2="m" * one, generator_2=f"policy {policy}", **more)
+        for policy, number, preferred, one, other in said
     ]
-    done = prefkit("win-rate", write("annotations.json", rows), "--length-controlled")
-    value, low, high = figures(outcomes)
-    assert f"at equal length: {100 * value:.1f}% [{100 * low:.1f}, {100 * high:.1f}], from 60 comparisons" in done.out
+
+
+@pytest.mark.parametrize("method", ["simple", "alpaca"])
+def test_win_rate_gives_the_rate_at_equal_length_beside_the_others(prefkit: Any, write: Write, method: Any) -> None:
+    outcomes, _, _ = made(60, others=True)
+    options = ("--policy", "policy 0", "--baseline", "base", "--length-control", method)
+    done = prefkit("win-rate", write("annotations.json", as_file(outcomes)), *options)
+    value, low, high = figures(outcomes, method=method)
+    raw = outcomes.between("policy 0", "baseline").preferred.mean()
+    rates = f"{100 * value:.0f}% [{100 * low:.0f}, {100 * high:.0f}]; as judged {100 * raw:.0f}%"
+    assert f"If both had written answers of the same length: {rates} of the same comparisons" in done.out
+    assert f"{method} control, 60 comparisons on 60 prompts" in done.out
+    assert ("difficulty estimated from other policies" in done.out) == (method == "alpaca")
+
+
+def test_difficulties_come_from_a_file_by_instruction_or_are_left_out(prefkit: Any, write: Write) -> None:
+    outcomes, gamma, _ = made(60)
+    annotations = write("annotations.json", as_file(outcomes)[::-1])
+    lines = [f"question {number},{gamma[str(number)]}" for number in range(50)]
+    given = write("difficulties.csv", "instruction,difficulty\n" + "\n".join(lines) + "\n")
+    options = ("win-rate", annotations, "--length-control")
+    done = prefkit(*options, "alpaca", "--difficulty", given)
+    assert "alpaca control, 50 comparisons on 50 prompts, with the difficulties of prompts that were given" in done.out
+    assert "left out: 10 no difficulty for the prompt" in done.out
+    out = annotations.with_name("figures.json")
+    prefkit(*options, "alpaca", "--difficulty", given, "--out", out)
+    found = json.loads(out.read_text())["length_controlled"]
+    some = {str(number): gamma[str(number)] for number in range(50)}
+    assert (found["value"], found["low"], found["high"]) == pytest.approx(
+        figures(outcomes, method="alpaca", difficulty=some), abs=2e-3
+    )
+    assert "alpaca control, 60 comparisons on 60 prompts\n" in prefkit(*options, "alpaca", "--difficulty", "none").out
+    assert prefkit(*options, "simple", "--difficulty", "none").code == 2
+
+
+def test_style_is_controlled_for_from_the_texts_of_a_file(prefkit: Any, write: Write) -> None:
+    rng = np.random.default_rng(2)
+    rows = []
+    for number in range(200):
+        items = rng.poisson([1.0, 4.0])
+        won = rng.random() < 1 / (1 + math.exp(-2 * (items[1] - items[0]) / max(1, items.sum())))
+        texts = ["\n".join(["word " * int(rng.integers(20, 60)), *["- one"] * count]) for count in items]
+        rows.append(row(number, 1.0 + won, output_1=texts[0], output_2=texts[1]))
+    done = prefkit("win-rate", write("annotations.json", rows), "--length-control", "style")
+    (line,) = [line for line in done.out.splitlines() if line.startswith("If both")]
+    alike, judged = (float(found) for found in re.findall(r"(\d+)%", line))
+    assert alike < 60 < judged
+
+
+def test_people_and_models_are_not_fitted_together(prefkit: Any, tmp_path: Path) -> None:
+    texts = {f"p{p}/{who}": "w" * (10 + 7 * p % 30 + (3 * p % 11) * (who == "A")) for p in range(40) for who in "AB"}
+    by_people = [one for p in range(40) for one in compared(f"p{p}/A", f"p{p}/B", "b" if p % 4 else "a")]
+    by_model = [one for p in range(40) for one in both_orders(*(f"p{p}/{who}" for who in ("AB" if p % 5 else "BA")))]
+    run = make_run(tmp_path / "run", by_people, by_model, texts=texts)
+    done = prefkit("win-rate", run.path, "--policy", "A", "--baseline", "B", "--length-control", "simple")
+    assert "as judged 80% of the same comparisons" in done.out
+    assert "simple control, 40 comparisons on 40 prompts" in done.out
 
 
 # The proofs
@@ -421,9 +531,10 @@ def test_win_rate_gives_the_rate_at_equal_length_beside_the_others(prefkit: Any,
 @pytest.mark.parametrize("fit", ["glm", "simple"])
 def test_intervals_hold_the_truth_where_alpacaevals_do_not(fit: str) -> None:
     world = World(-1.8, fit != "simple")
-    ours, theirs = length_coverage.cell(fit, world, 200, 80, 6)
+    ours, theirs, apart = length_coverage.cell(fit, world, 200, 80, 40, compared=1)
     assert ours.share() >= 0.88
-    assert ours.width / ours.made > 1.5 * theirs.width / theirs.made
+    assert theirs.share() < 0.8
+    assert apart < 1e-4
 
 
 def test_alpacaevals_published_figures_come_out_again(real_data: Path) -> None:
@@ -438,5 +549,14 @@ def test_alpacaevals_published_figures_come_out_again(real_data: Path) -> None:
     checks = alpaca.as_published(annotated, published, models) + alpaca.from_weights(folder, published, difficulties)
     assert len(checks) == 14
     assert [check.check for check in checks if not check.ok] == []
-    with pytest.raises(InputError, match="that are not it"):
-        read_difficulties(folder / "instruction_difficulty_est.csv", annotated.outcomes.prompts[::-1])
+    some = annotated.outcomes.prompts[700:100:-1]
+    joined = read_difficulties(folder / "instruction_difficulty_est.csv", ["another", *some])
+    assert joined == {name: difficulties[name] for name in some}
+
+
+def test_the_page_for_users_is_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_the_sample(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    found = [failures(block[2], names) for block in blocks(PAGE.read_text(encoding="utf-8"))]
+    assert found == [[]]

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+from making import best_of, both_orders, compared, make_run, rated
 
 from prefkit.cli import cli
 from prefkit.errors import PrefkitError
+from prefkit.evaluation.board_shifts import compare
+from prefkit.evaluation.board_styles import NO_TEXT, Features, alike, relative
 from prefkit.evaluation.boards import BoardSettings, boards
 from prefkit.evaluation.elo import elo
-from prefkit.evaluation.outcomes import KINDS, UNKNOWN, Outcomes
-from prefkit.evaluation.rankings import POINTS, RankingSettings, compare, rank, votes_needed
+from prefkit.evaluation.outcomes import KINDS, UNKNOWN, Outcomes, balanced, run_outcomes
+from prefkit.evaluation.rankings import RankingSettings, rank
+from prefkit.evaluation.separations import POINTS, votes_needed
 from prefkit.evaluation.strengths import Board, Cells
 from prefkit.evaluation.studies import benjamini_hochberg, holm, sign_test, signed_rank, studies, study
+from prefkit.evaluation.styles import Texts
 
 QUICK = RankingSettings(rounds=200)
 
@@ -194,6 +202,154 @@ def test_votes_needed_are_enough_for_the_power_that_they_promise():
     assert votes_needed(0.0) is None
 
 
+def test_ties_lower_the_votes_that_a_lead_takes_as_they_lower_its_spread():
+    """Davidson's ties, counted as half a win: the test of the mean with the spread of wins, ties and losses."""
+    weights = np.exp([0.25, -0.2, -0.25])
+    won, tied, lost = weights / weights.sum()
+    mean = won + tied / 2
+    votes = votes_needed(math.log(mean / (1 - mean)), tie_share=tied)
+    counts = np.random.default_rng(0).multinomial(votes, [won, tied, lost], 4000)
+    means = (counts[:, 0] + counts[:, 1] / 2) / votes
+    spread = np.sqrt(((counts[:, 0] + counts[:, 1] / 4) / votes - means**2) / votes)
+    assert np.mean(np.abs(means - 0.5) / spread > 1.96) == pytest.approx(0.8, abs=0.03)
+    assert votes < 0.8 * votes_needed(math.log(mean / (1 - mean)))
+
+
+def styled(prompts: int, seed: int) -> tuple[Outcomes, Features]:
+    """Policy a is as good as c but writes longer answers with more lists; a usual difference in length adds 0.5."""
+    rng = np.random.default_rng(seed)
+    n = 4 * prompts
+    first = rng.integers(0, 3, n)
+    second = (first + 1 + rng.integers(0, 2, n)) % 3
+    sides = []
+    for policy in (first, second):
+        length = np.exp(rng.normal(6 + 0.5 * (policy == 0), 0.5)).round()
+        lists = rng.poisson(np.where(policy == 0, 4.0, 1.0))
+        sides.append(np.column_stack([length, np.zeros(n), lists, rng.poisson(1.0, n)]))
+    features = relative(*sides, ["length", "headers", "lists", "bold"])
+    d = np.asarray([0.0, 0.4, 0.0])[first] - np.asarray([0.0, 0.4, 0.0])[second]
+    won = rng.random(n) < 1 / (1 + np.exp(-d - features.values @ [0.5, 0.2, 0.0]))
+    rows = zip((np.arange(n) // 4).tolist(), first.tolist(), second.tolist(), won.astype(float).tolist(), strict=True)
+    return outcomes(list(rows), "abc"), features
+
+
+def test_a_feature_is_the_relative_difference_in_units_of_its_root_mean_square():
+    """Lengths 300 and 100, 10 and 30, 200 and 200: 0.5, -0.5, 0, whose root mean square is sqrt(1/6)."""
+    one, other = (np.asarray([[size, 0, 0, 2] for size in sizes], float) for sizes in ((300, 10, 200), (100, 30, 200)))
+    found = relative(one, other, ["length", "headers", "bold"])
+    assert (found.names, found.left_out) == (("length",), ("headers", "bold"))
+    assert found.values[:, 0] == pytest.approx(np.array([0.5, -0.5, 0]) * math.sqrt(6))
+
+
+STYLED = RankingSettings(control=("length", "style"), intervals="sandwich", rounds=200)
+
+
+def test_a_policy_that_only_writes_longer_is_first_without_the_control_and_not_with_it():
+    board, features = styled(300, 0)
+    plain, alike = rank(board, QUICK), rank(board, STYLED, features=features)
+    assert plain.policies[0].policy == "a"
+    assert alike.policies[0].policy == "b"
+    assert alike.separations[0].separated
+    assert any("no two answers differ in headers" in note for note in alike.notes)
+
+
+def test_intervals_with_the_control_hold_the_planted_strengths_and_effects():
+    """Forty boards: 95% of 120 ratings and of 120 effects, and chance."""
+    held = {"ratings": 0, "effects": 0}
+    truth = dict(zip("abc", 1000 + POINTS * (np.array([0.0, 0.4, 0.0]) - 0.4 / 3), strict=True))
+    for seed in range(40):
+        board, features = styled(60, seed)
+        found = rank(board, STYLED, features=features)
+        held["ratings"] += sum(one.low < truth[one.policy] < one.high for one in found.policies)
+        effects = zip(found.style.items(), [("length", 0.5), ("lists", 0.2), ("bold", 0.0)], strict=True)
+        for (name, term), (named, effect) in effects:
+            assert name == named
+            held["effects"] += term.low < effect < term.high
+    assert 106 <= held["ratings"] < 120
+    assert 106 <= held["effects"] < 120
+
+
+def test_the_control_is_the_logistic_regression_of_another_library():
+    """Without a prior on strengths, beside statsmodels with the same columns: estimates, and errors by prompt."""
+    api = pytest.importorskip("statsmodels.api")
+    board, features = styled(100, 3)
+    found = rank(board, replace(STYLED, prior=0), features=features)
+    sides = np.zeros((len(board), 3))
+    sides[np.arange(len(board)), board.first] = 1
+    sides[np.arange(len(board)), board.second] = -1
+    x = np.column_stack([sides[:, 1:] - 0, features.values])
+    model = api.GLM(board.preferred, x, family=api.families.Binomial())
+    theirs = model.fit(cov_type="cluster", cov_kwds={"groups": board.prompt})
+    ours = {one.policy: one.rating / POINTS for one in found.policies}
+    assert [ours["b"] - ours["a"], ours["c"] - ours["a"]] == pytest.approx(theirs.params[:2], abs=2e-2)
+    assert [term.value for term in found.style.values()] == pytest.approx(theirs.params[2:], abs=1e-2)
+    errors = [(term.high - term.low) / 2 / 1.984 for term in found.style.values()]
+    assert errors == pytest.approx(theirs.bse[2:], rel=0.02)
+
+
+def test_bootstrap_and_sandwich_agree_on_the_effects_of_style():
+    board, features = styled(150, 1)
+    drawn, sandwich = (
+        rank(board, replace(STYLED, intervals=kind, rounds=400), features=features).style["length"]
+        for kind in ("bootstrap", "sandwich")
+    )
+    assert drawn.value == sandwich.value
+    assert drawn.high - drawn.low == pytest.approx(sandwich.high - sandwich.low, rel=0.15)
+
+
+def test_a_controlled_board_is_the_same_whichever_policy_of_a_row_is_named_first():
+    board, features = styled(50, 2)
+    rows = list(zip(board.prompt, board.second, board.first, 1 - board.preferred, strict=True))
+    turned = rank(outcomes(rows, "abc"), STYLED, features=replace(features, values=-features.values))
+    straight = rank(board, STYLED, features=features)
+    assert (turned.policies, turned.style) == (straight.policies, straight.style)
+
+
+def test_a_length_that_the_policies_decide_is_refused():
+    rows = [(prompt, 0, 1, float(prompt % 2)) for prompt in range(20)]
+    features = relative(np.full((20, 4), 200.0), np.full((20, 4), 100.0), ["length"])
+    with pytest.raises(PrefkitError, match="differences in length that the two policies"):
+        rank(outcomes(rows, "ab"), replace(STYLED, control=("length",)), features=features)
+
+
+def test_a_board_of_ties_has_equal_ratings_and_no_interval():
+    for ties in ("half", "rao-kupper", "davidson"):
+        found = rank(outcomes([(prompt, 0, 1, 0.5) for prompt in range(30)], "ab"), replace(QUICK, ties=ties))
+        assert [(one.rating, one.low, one.high) for one in found.policies] == [(1000, None, None)] * 2
+        assert found.tie is None
+        assert not found.separations[0].separated
+        assert any("every comparison is a tie" in note for note in found.notes)
+
+
+def test_nothing_to_compare_is_refused():
+    board = outcomes([(0, 0, 1, 1.0)], "ab")
+    for empty in (board[np.empty(0, np.int64)], board[np.zeros(1, bool)]):
+        with pytest.raises(PrefkitError, match="0 comparisons of two policies"):
+            rank(empty, QUICK)
+
+
+def test_a_slot_that_always_wins_is_refused_and_not_called_infinite():
+    rows = [(prompt, 0, 1, float(prompt % 2)) for prompt in range(20)]
+    shown = [prompt % 2 == 1 for prompt in range(20)]
+    with pytest.raises(PrefkitError, match="a slot that always wins or loses"):
+        rank(outcomes(rows, "ab", shown), RankingSettings(first_slot=True, rounds=100))
+
+
+def test_a_tie_parameter_at_its_bound_leaves_the_strengths_at_the_top():
+    """A draw without a tie: the strengths are those of the model without ties."""
+    wins = np.array([[[8.0, 5.0, 9.0], [0.0, 0.0, 0.0], [4.0, 5.0, 1.0]]])
+    pairs = np.array([0, 0, 1]), np.array([1, 2, 2])
+    found = []
+    for ties in ("half", "rao-kupper", "davidson"):
+        board = Board(Cells(3, *pairs, np.empty((3, 0)), np.empty(0), ties, 0.5))
+        fitted = board.fit(
+            wins, np.zeros(board.cells.size) + (ties != "half") * np.array([0, 0, 0, 1])[: board.cells.size]
+        )
+        found.append(fitted[0, :3] - fitted[0, :3].mean())
+    assert found[1] == pytest.approx(found[0], abs=2e-3)
+    assert found[2] == pytest.approx(found[0], abs=2e-3)
+
+
 def test_the_first_slot_is_refused_where_nothing_was_shown_or_the_policies_decide_it():
     rows = [(prompt, 0, 1, float(prompt % 2)) for prompt in range(10)]
     settings = RankingSettings(first_slot=True)
@@ -211,7 +367,7 @@ def test_a_board_is_the_same_whichever_policy_of_a_row_is_named_first():
 
 
 def test_newton_finds_the_top_from_far_away():
-    cells = Cells(3, np.array([0, 0, 1]), np.array([1, 2, 2]), np.zeros(3), "davidson", 0.5)
+    cells = Cells(3, np.array([0, 0, 1]), np.array([1, 2, 2]), np.empty((3, 0)), np.empty(0), "davidson", 0.5)
     board = Board(cells)
     tallies = np.array([[[900.0, 999.0, 40.0], [1.0, 0.0, 3.0], [2.0, 1.0, 1.0]]])
     near, far = board.fit(tallies, board.start(tallies))[0], board.fit(tallies, np.array([-6.0, 0.0, 6.0, 3.0]))[0]
@@ -299,7 +455,7 @@ def votes(path: Path) -> Path:
 
 
 def test_a_file_of_votes_is_ranked_and_rows_without_a_winner_are_counted(tmp_path: Path):
-    found = boards(votes(tmp_path / "votes.csv"), BoardSettings(ranking=QUICK), lambda *_: lambda _more: None)
+    found = boards(votes(tmp_path / "votes.csv"), BoardSettings(ranking=QUICK), silent)
     best = found.overall.policies[0]
     assert (best.policy, best.wins, best.ties, best.prompts) == ("x", 20, 10, 30)
     assert found.overall.left_out == {"rows that name no winner": 1}
@@ -329,8 +485,121 @@ def test_the_command_prints_the_board_and_writes_its_json(tmp_path: Path, capsys
     assert written["overall"]["tie"]["value"] > 0
 
 
+def answers(path: Path, texts: bool = True) -> Path:
+    """x and y are equals, x writes twice as much in half of its answers, and the longer answer is mostly preferred."""
+    rows = []
+    for number in range(60):
+        longer, won = number % 2 == 0, number % 5 != 0
+        row = {"model_a": "x", "model_b": "y", "winner": "model_a" if longer == won else "model_b", "prompt_id": number}
+        if texts:
+            row |= {"response_a": "so " * (40 if longer else 20 + number % 3), "response_b": "so " * (21 + number % 7)}
+        rows.append(json.dumps(row))
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_the_command_ranks_answers_alike_in_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "board.json"
+    arguments = [
+        str(answers(tmp_path / "votes.jsonl")),
+        "--control",
+        "length,style",
+        "--rounds",
+        "100",
+        "--out",
+        str(out),
+    ]
+    cli.main(["leaderboard", *arguments], standalone_mode=False)
+    printed = capsys.readouterr().out
+    assert "ranked with length and style alike" in printed
+    assert "the longer answer, by a usual difference" in printed
+    assert "no two answers differ in headers, lists, bold" in printed
+    written = json.loads(out.read_bytes())
+    assert written["overall"]["style"]["length"]["low"] > 0
+    assert {one["policy"] for one in written["controlled"]["shifts"]} == {"x", "y"}
+
+
+def test_a_control_without_texts_is_refused_and_says_where_they_go(tmp_path: Path):
+    settings = BoardSettings(ranking=replace(QUICK, control=("length",)))
+    with pytest.raises(PrefkitError, match=r"60 comparisons without the texts of both answers(.|\n)*response_a"):
+        boards(answers(tmp_path / "votes.jsonl", texts=False), settings, silent)
+
+
+def test_an_unknown_control_is_refused(tmp_path: Path):
+    with pytest.raises(click.BadParameter, match="'width' is neither length nor style"):
+        cli.main(["leaderboard", str(votes(tmp_path / "votes.csv")), "--control", "width"], standalone_mode=False)
+
+
+def silent(*_: object) -> Callable[[int], None]:
+    return lambda _more: None
+
+
+def test_a_runs_texts_are_found_and_an_answer_without_one_is_left_out_and_counted(tmp_path: Path):
+    """A judge in both orders is one row; A writes three bold words in odd prompts, B one in every."""
+    asked = [both_orders(f"p{n}/{'AB'[n % 3 == 0]}", f"p{n}/{'BA'[n % 3 == 0]}") for n in range(40)]
+    texts: dict[str, str | None] = {f"p{n}/A": "**so** " * 3 if n % 2 else "so so " for n in range(40)}
+    texts |= {f"p{n}/B": "**so** and so" for n in range(40)} | {"p7/B": None}
+    run = make_run(tmp_path / "run", *asked, texts=texts)
+    settings = BoardSettings(ranking=replace(QUICK, control=("style",), intervals="sandwich"))
+    found = boards(run.path, settings, silent)
+    assert (found.overall.comparisons, found.overall.prompts) == (39, 39)
+    assert found.overall.left_out == {NO_TEXT: 1}
+    assert list(found.overall.style) == ["bold"]
+    assert found.plain is not None
+    assert found.plain.comparisons == 39
+    texts_of_run = Texts((one.prompt_id, one.policy, one.text) for one in run.responses())
+    _, features = alike(balanced(run_outcomes(run)), texts_of_run, ["style"])
+    relative_to_least = features.values[:, 0] / np.abs(features.values).max()
+    assert sorted(set(relative_to_least.round(9))) == [-1.0, 0.5]  # (0 - 1) / 1 and (3 - 1) / 4
+
+
+def test_each_judge_is_put_beside_people_and_choices_and_ratings_are_ranked_too(tmp_path: Path):
+    run = make_run(
+        tmp_path / "run",
+        *(compared(f"p{n}/A", f"p{n}/B", "a" if n % 4 else "b") for n in range(30)),
+        *(best_of([f"p{n}/A", f"p{n}/B", f"p{n}/C"], n % 3) for n in range(30, 60)),
+        *(rated({f"p{n}/A": 2 + n % 2, f"p{n}/B": 3, f"p{n}/C": 2 + n % 3}) for n in range(60)),
+    )
+    found = boards(run.path, BoardSettings(by="judge", ranking=QUICK), silent)
+    assert found.reference == "human:one"
+    assert list(found.by) == ["human:one", "llm:one"]
+    people = found.by["human:one"]
+    assert people.comparisons == 30 + 2 * 30
+    assert people.policies[0].policy == "A"
+    assert found.by["llm:one"].comparisons == 3 * 60
+    shifts = {one.policy: one for one in found.compared["llm:one"].shifts}
+    assert shifts["A"].high < 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (["x,y,x", "v,w,v"], "2 parts that were never compared with each other: v, w; x, y"),
+        (["x,x,x"], "0 comparisons with a winner, 1 rows of a policy with itself"),
+        (["x,y,?", ",y,x"], "0 comparisons with a winner, 1 rows that name no winner, 1 rows that name no policy"),
+        ([], "found no rows"),
+    ],
+)
+def test_a_file_that_ranks_nobody_is_refused_with_what_is_in_it(tmp_path: Path, lines: list[str], says: str):
+    path = tmp_path / "votes.csv"
+    path.write_text("\n".join(["model_a,model_b,winner", *lines]) + "\n")
+    with pytest.raises(PrefkitError, match=says):
+        boards(path, BoardSettings(ranking=QUICK), silent)
+
+
+def test_rows_without_a_judge_are_each_counted_and_a_judges_two_orders_are_one(tmp_path: Path):
+    rows = ["x,y,x,q1,j", "y,x,y,q1,j", "x,y,x,q2,j", "y,x,x,q2,j", "x,y,y,q3,j"]
+    for judge, wins, ties in ((True, 1, 1), (False, 3, 0)):
+        path = tmp_path / f"{judge}.csv"
+        lines = ["model_a,model_b,winner,prompt,judge", *rows]
+        path.write_text("\n".join(lines if judge else [line.rpartition(",")[0] for line in lines]) + "\n")
+        found = boards(path, BoardSettings(ranking=QUICK), silent).overall
+        best = next(one for one in found.policies if one.policy == "x")
+        assert (best.wins, best.ties) == (wins, ties)
+
+
 def test_a_file_without_the_columns_is_refused_with_their_names(tmp_path: Path):
     path = tmp_path / "other.csv"
     path.write_text("left,right\n1,2\n")
     with pytest.raises(PrefkitError, match="expected columns such as model_a, model_b, winner"):
-        boards(path, BoardSettings(), lambda *_: lambda _more: None)
+        boards(path, BoardSettings(), silent)

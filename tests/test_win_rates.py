@@ -16,13 +16,21 @@ import pytest
 from conftest import Outcome
 from making import ONE, TWO, best_of, both_orders, compared, make_run, rated
 from readme import blocks, differences, failures, in_this_process, played, with_the_sample
-from scipy.stats import binomtest, ttest_rel
+from scipy.stats import binomtest, bootstrap, ttest_rel
+from scipy.stats import t as student
 
 from prefkit.errors import PrefkitError
 from prefkit.evaluation.correcting import corrected_interval, corrected_rate
 from prefkit.evaluation.outcomes import ONE_ORDER, Outcomes, balanced, reward_outcomes, run_outcomes
 from prefkit.evaluation.planning import assumed_spread, for_power, for_width, measured_spread
-from prefkit.evaluation.win_rates import WinReport, compare_policies, interval, naive_interval, win_report
+from prefkit.evaluation.win_rates import (
+    WinReport,
+    compare_policies,
+    interval,
+    naive_interval,
+    of_first_kind,
+    win_report,
+)
 from prefkit.records import Comparison, Judgement, Winner
 from prefkit.run import Run
 
@@ -235,14 +243,39 @@ def test_one_win_among_ties_does_not_narrow_the_interval_of_all_ties():
 
 def test_two_prompts_leave_nearly_everything_open():
     low, high = interval(np.array([0.0, 1.0]))
-    assert low < 0.05 and high > 0.95
+    assert low < 0.1 and high > 0.9
+    low, high = interval(np.array([0.4, 0.6]))  # half a prompt's worth each, and nobody knows how far others lie
+    assert low < 0.2 and high > 0.8
 
 
-def test_plain_wins_and_losses_have_nearly_wilsons_interval():
-    """n - 1 observations with t for z: 99 (1.960 / 1.984)^2 = 96.6 in place of 100."""
-    low, high = interval(np.array([1.0] * 70 + [0.0] * 30))
-    expected = binomtest(70, 100).proportion_ci(method="wilson")
-    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.003)
+@pytest.mark.parametrize(("wins", "count"), [(1, 2), (5, 9), (70, 100), (499, 500)])
+def test_plain_wins_and_losses_have_wilsons_interval(wins, count):
+    low, high = interval(np.array([1.0] * wins + [0.0] * (count - wins)))
+    expected = binomtest(wins, count).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((expected.low, expected.high))
+
+
+def test_means_that_spread_little_get_students_t():
+    """20 means with the variance 0.01 about one half: 0.5 +- t sqrt((19 x 0.01 + 1/40) / 19 / 20), nearly."""
+    values = 0.5 + 0.1 * np.sqrt(19 / 20) * np.array([1.0, -1.0] * 10)
+    low, high = interval(values)
+    error = np.sqrt((0.19 + 1 / 40) / 19 / 20)
+    assert float(high - low) / 2 == pytest.approx(student.ppf(0.975, 19) * error, rel=0.02)
+
+
+def test_the_bootstrap_stands_beside_and_is_none_where_all_prompts_say_the_same(tmp_path):
+    found = report(make_run(tmp_path / "run", votes(12, 6, ties=2)), bootstrap=True).overall["human:one"]
+    expected = bootstrap([np.array([1.0] * 12 + [0.0] * 6 + [0.5] * 2)], np.mean, n_resamples=5000, rng=1)
+    assert found.bootstrap_low == pytest.approx(expected.confidence_interval.low, abs=0.05)
+    assert found.bootstrap_high == pytest.approx(expected.confidence_interval.high, abs=0.05)
+    same = report(make_run(tmp_path / "same", votes(12, 0)), bootstrap=True).overall["human:one"]
+    assert (same.bootstrap_low, same.bootstrap_high) == (None, None)
+
+
+def test_where_people_and_models_judged_parts_are_of_the_models_alone(tmp_path):
+    judged = [one for place in range(3) for one in both_orders(f"p{place}/B", f"p{place}/A")]
+    shown = run_outcomes(make_run(tmp_path / "run", votes(3, 0), judged))
+    assert set(of_first_kind(balanced(shown.between("A", "B"))).preferred.tolist()) == {0.0}
 
 
 def simulated(rate: float, prompts: int, comparisons: int, studies: int) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -341,6 +374,27 @@ def test_a_judge_that_always_says_the_same_is_not_listened_to(tmp_path):
     assert found.bias == pytest.approx(0.5)
 
 
+def test_with_one_prompt_more_than_people_labelled_their_own_rate_stands():
+    people = np.array([1.0, 0.0] * 10)
+    estimate, low, high, weight = corrected_interval(people, np.array([1.0]), people)
+    assert (float(estimate), float(weight)) == (0.5, 0.0)
+    assert (float(low), float(high)) == pytest.approx(tuple(map(float, interval(people))))
+
+
+def test_the_corrected_rate_is_that_of_power_tuned_prediction_powered_inference():
+    """With many labels the weight without a prompt is the weight: cov / var / (1 + n/m), as in arXiv:2311.01453."""
+    rng = np.random.default_rng(8)
+    people = (rng.random(3000) < 0.6) * 1.0
+    judge = np.where(rng.random(3000) < 0.8, people, rng.random(3000))
+    seen, others, labels = judge[:1000], judge[1000:], people[:1000]
+    weight = np.cov(labels, seen)[0, 1] / judge.var(ddof=1) / (1 + 1000 / 2000)
+    rate = labels.mean() - weight * (seen.mean() - others.mean())
+    error = np.sqrt((labels - weight * seen).var(ddof=1) / 1000 + weight**2 * others.var(ddof=1) / 2000)
+    estimate, low, high, found = corrected_interval(seen, others, labels)
+    assert (float(estimate), float(found)) == pytest.approx((rate, weight), abs=3e-4)
+    assert (float(low), float(high)) == pytest.approx((rate - 1.96 * error, rate + 1.96 * error), abs=1e-3)
+
+
 def test_too_few_labels_correct_nothing(tmp_path):
     with pytest.raises(PrefkitError, match="on 9 of the 40 judged prompts; expected at least 10"):
         corrected_rate(run_outcomes(make_run(tmp_path / "run", *labelled(9))), "A", "B")
@@ -369,6 +423,14 @@ def test_more_comparisons_on_a_prompt_help_only_with_what_differs_on_it():
     one, ten = for_width(unlike, 0.05, (1, 10))
     assert one.prompts is not None and ten.prompts is not None
     assert ten.prompts == pytest.approx(one.prompts / 10, rel=0.15)
+
+
+@pytest.mark.parametrize("said", [votes(30, 0), votes(0, 0, ties=30), votes(1, 0)])
+def test_where_all_prompts_say_the_same_nothing_is_planned(prefkit, tmp_path, said):
+    found = shown(prefkit, make_run(tmp_path / "run", said), "--plan")
+    assert found.code == 0
+    assert "Nothing to plan from" in found.out
+    assert "+-5 points" not in found.out
 
 
 def test_nothing_tells_a_rate_of_one_half_from_one_half():
@@ -417,9 +479,26 @@ def test_an_unknown_policy_is_answered_with_the_known_ones(prefkit, tmp_path):
     assert "found no policy 'C'; expected one of A, B" in found.err
 
 
+def test_of_two_policies_the_one_that_is_not_named_is_the_other(prefkit, tmp_path):
+    run = make_run(tmp_path / "run", votes(2, 1))
+    for named, title in (
+        (("--policy", "B"), "B over A"),
+        (("--baseline", "A"), "B over A"),
+        (("--policy", "A"), "A over B"),
+        ((), "A over B"),
+    ):
+        assert f"\n{title}, " in prefkit("win-rate", run.path, *named).out
+    assert prefkit("win-rate", run.path, "--policy", "A", "--baseline", "A").code == 1
+    third = shown(prefkit, run, "--and", "B")
+    assert third.code == 2
+    assert "name a third policy" in third.err
+
+
 def test_an_unknown_judge_is_answered_with_the_known_ones(prefkit, tmp_path):
     found = shown(prefkit, make_run(tmp_path / "run", votes(2, 1)), "--judge", "llm:other")
     assert "found no judge 'llm:other'; expected one of human:one" in found.err
+    found = shown(prefkit, make_run(tmp_path / "people", votes(2, 1)), "--judge", "llm")
+    assert "found no judge 'llm'; expected one of human:one" in found.err
 
 
 def test_one_prompt_has_no_rate(prefkit, tmp_path):
@@ -453,6 +532,14 @@ def test_few_prompts_and_an_open_question_are_said_in_words(prefkit, tmp_path):
 def test_a_clear_win_is_said_in_words_without_decimals_that_mean_nothing(prefkit, tmp_path):
     found = shown(prefkit, make_run(tmp_path / "run", votes(80, 20)))
     assert "A is preferred to B: A wins between 71% and 87% of the time" in found.out
+    assert "Models judged" not in found.out
+
+
+def test_where_only_models_judged_it_is_said(prefkit, tmp_path):
+    judged = [one for place in range(3) for one in both_orders(f"p{place}/A", f"p{place}/B")]
+    assert (
+        "Models judged. What people would say is not measured" in shown(prefkit, make_run(tmp_path / "r", judged)).out
+    )
 
 
 def test_each_principle_has_its_rate_or_the_reason_why_not(prefkit, tmp_path):
@@ -481,6 +568,8 @@ def test_all_figures_are_written_with_people_plan_and_another_policy(prefkit, tm
     assert found.code == 0, found.err
     figures = json.loads(out.read_text())
     assert figures["corrected"]["rate"] == 0.5
+    assert figures["report"]["overall"]["models"]["bootstrap_low"] is None  # all of its prompts say the same
+    assert 0.2 < figures["report"]["overall"]["people"]["bootstrap_low"] < 0.5
     assert figures["difference"]["found"]["difference"] == 0.5
     assert [plan["comparisons"] for plan in figures["plan"]["for_width"]] == [1, 2, 5]
 

@@ -2,8 +2,9 @@
 
     PREFKIT_DATA=FOLDER python -m benchmarks.winrate_parts.alpaca
 
-Reads   FOLDER/alpaca-eval: MODEL/annotations.json (or .json.gz) of any models, leaderboard.csv,
-        length_controlled_weights.csv, instruction_difficulty_est.csv
+Reads   FOLDER/alpaca-eval: annotations.json (or .json.gz) of any models, somewhere in a folder named MODEL, also with
+        rows missing, repeated or in another order; leaderboard.csv, length_controlled_weights.csv,
+        instruction_difficulty_est.csv
 Writes  benchmarks/out/alpaca.json
 
 Every model with annotations: win rate and standard error to 1e-6, and the counts. Every model of the leaderboard with
@@ -14,8 +15,10 @@ hold.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +33,7 @@ from prefkit.evaluation.alpaca_files import (
     read_weights,
 )
 from prefkit.evaluation.length_control import length_controlled, predicted
+from prefkit.evaluation.win_rates import win_report
 
 BASELINE = "gpt4_1106_preview"
 EXACT = 1e-6
@@ -40,10 +44,10 @@ def as_published(annotated: Annotated, published: dict[str, Published], models: 
     """Win rate, standard error and counts of the models at hand beside the leaderboard's."""
     checks = []
     for model in models:
-        won, line = annotated.outcomes.between(model, BASELINE).preferred, published[model]
-        rate, error = 100 * float(won.mean()), 100 * float(won.std(ddof=1)) / len(won) ** 0.5
+        (found,), line = win_report(annotated.outcomes, model, BASELINE).overall.values(), published[model]
+        rate, error = (math.nan if one is None else 100 * one for one in (found.rate, found.standard_error))
         apart = max(abs(rate - line.win_rate), abs(error - line.standard_error))
-        counts = (int((won > 0.5).sum()), int((won < 0.5).sum()), int((won == 0.5).sum()), len(won))
+        counts = (found.wins, found.losses, found.ties, found.prompts)
         theirs = (line.wins, line.losses, line.draws, line.total)
         said = f"{rate:.6f} +- {error:.6f}"
         checks.append(Check(f"{model}: win rate, its standard error", said, "%", f"{EXACT} apart", apart <= EXACT))
@@ -72,7 +76,13 @@ def from_weights(folder: Path, published: dict[str, Published], difficulties: di
             f"all {len(apart)}",
             within == len(apart) > 0,
         ),
-        Check(f"furthest from the leaderboard: {worst}", round(apart[worst], 3), "points", f"{NEAR}", within > 0),
+        Check(
+            f"furthest from the leaderboard: {worst}",
+            round(apart[worst], 3),
+            "points",
+            f"{NEAR}",
+            abs(apart[worst]) <= NEAR,
+        ),
         Check("mean distance from the leaderboard", mean, "points"),
         Check("on the leaderboard without published weights", without, "models"),
     ]
@@ -104,14 +114,14 @@ def own_fits(
     return checks
 
 
-def evaluation_set(annotated: Annotated, folder: Path, files: list[Path]) -> tuple[str, ...]:
-    """The instructions in the order of AlpacaEval's evaluation set, from the file that holds them so."""
-    from prefkit.evaluation.alpaca_files import EVALUATION_SET, evaluation_set_digest
-
-    for some in (annotated.outcomes.prompts, *(read_annotations([file]).outcomes.prompts for file in files)):
-        if evaluation_set_digest(some) == EVALUATION_SET:
-            return some
-    sys.exit(f"no file in {folder} has the evaluation set's instructions in their order")
+def files_by_model(folder: Path, models: Container[str]) -> dict[str, Path]:
+    """The files of annotations by model: that of the leaderboard in whose folder a file lies, however deep."""
+    found = {}
+    for path in sorted(folder.rglob("annotations.json*")):
+        names = [name for name in path.relative_to(folder).parts[:-1] if name in models]
+        if names:
+            found[names[0]] = path
+    return found
 
 
 def main() -> int:
@@ -120,11 +130,10 @@ def main() -> int:
     if not folder.is_dir():
         sys.exit("PREFKIT_DATA names no folder with alpaca-eval")
     published = read_leaderboard(folder / "leaderboard.csv")
-    files = sorted(path for path in folder.glob("*/annotations.json*") if path.parent.name in published)
-    models = [path.parent.name for path in files]
-    annotated = read_annotations(files, policies=models)
-    instructions = evaluation_set(annotated, folder, files)
-    difficulties = read_difficulties(folder / "instruction_difficulty_est.csv", instructions)
+    files = files_by_model(folder, published)
+    models = list(files)
+    annotated = read_annotations(list(files.values()), policies=models)
+    difficulties = read_difficulties(folder / "instruction_difficulty_est.csv", annotated.outcomes.prompts)
     checks = as_published(annotated, published, models)
     checks += from_weights(folder, published, difficulties)
     checks += own_fits(annotated, published, models, difficulties)

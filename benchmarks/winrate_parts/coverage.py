@@ -1,10 +1,13 @@
 """Whether the 95% intervals of win rates hold the true rate in 95% of simulated studies.
 
-    python -m benchmarks.winrate_parts.coverage [--studies 2000] [--only rates|apart|differences|corrected|planned]
+    python -m benchmarks.winrate_parts.coverage [--studies 2000] [--only rates|differences|corrected|...]
 
 A study: prompts differ in how far they favour the policy (normal, in log-odds); on each, one to ten comparisons by one
 person, or by one or two judges in both orders, who favour the first slot by 0.4 in log-odds; two judges differ in
 strictness, and on each prompt; ties. All studies of a cell are drawn at once, a few hundred at a time.
+
+With 2,000 studies a coverage of 95% is known to one point to either side. So a cell that falls outside 93-97% is
+simulated again with ten times as many, under another seed: by these it passes or fails, and both figures are shown.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +25,8 @@ from scipy.special import expit, stdtrit
 
 from benchmarks.proof import Check, report
 from prefkit.evaluation.correcting import corrected_interval
+from prefkit.evaluation.intervals import bootstrap_interval, interval, naive_interval
 from prefkit.evaluation.planning import assumed_spread, for_power, for_width
-from prefkit.evaluation.win_rates import interval, naive_interval
 
 Floats = npt.NDArray[np.float64]
 GOAL = (93.0, 97.0)
@@ -35,6 +38,8 @@ TASTE = 0.6
 """The standard deviation of what a judge thinks of a prompt."""
 AT_ONCE = 4_000_000
 """Answers drawn at once."""
+AGAIN = 10
+"""How many times as many studies decide about a cell that falls outside."""
 MOST = 10
 """Comparisons on a prompt."""
 
@@ -140,7 +145,8 @@ def rates(studies: int) -> Iterator[Check]:
         for prompts in (30, 100, 500):
             for comparisons in (1, 3, 10, None):
                 for panel in PANELS:
-                    yield _rate_cell(rng, studies, prompts, comparisons, rate, panel)
+                    cell = partial(_rate_cell, prompts=prompts, comparisons=comparisons, rate=rate, panel=panel)
+                    yield _sure(cell, rng, studies)
 
 
 def apart(studies: int) -> Iterator[Check]:
@@ -175,26 +181,59 @@ def _rate_cell(
     return _check(f"win rate {rate:.0%}, {prompts} prompts, {asked}, {panel.name}", share["ours"], beside, studies)
 
 
+def _sure(cell: Callable[[np.random.Generator, int], Check], rng: np.random.Generator, studies: int) -> Check:
+    """A cell, and where it falls outside the goal, what ten times as many studies say of it."""
+    found = cell(rng, studies)
+    if found.ok:
+        return found
+    more = cell(np.random.default_rng(20260707), AGAIN * studies)
+    beside = f"{found.unit.rstrip(')')}; {AGAIN * studies:,} studies: {more.value})"
+    return Check(found.check, found.value, beside, found.goal, more.ok)
+
+
 def _check(name: str, share: float, beside: str, studies: int, *, most: float = GOAL[1]) -> Check:
-    """A check against 93-97%, give or take the standard error of the simulation."""
-    luck = 100 * np.sqrt(0.05 * 0.95 / studies)
-    goal = f"{GOAL[0]:.0f} to {most:.0f}, +-{luck:.1f}"
-    return Check(name, round(share, 1), beside, goal, bool(GOAL[0] - luck <= share <= most + luck))
+    """A check against 93-97%; fewer than 2,000 studies have three standard errors more."""
+    luck = 100 * 3 * float(np.sqrt(0.05 * 0.95 / studies)) if studies < 2000 else 0.0
+    goal = f"{GOAL[0] - luck:.0f} to {most + luck:.0f}"
+    return Check(name, round(share, 1), beside, goal, bool(GOAL[0] - luck <= round(share, 1) <= most + luck))
 
 
 def differences(studies: int) -> Iterator[Check]:
     """Coverage of the paired difference of two policies' win rates over one baseline, on the same prompts."""
-    rng, panel = np.random.default_rng(20260702), PANELS[1]
-    for one, other in ((0.5, 0.5), (0.7, 0.6), (0.95, 0.9), (0.95, 0.95)):
+    rng = np.random.default_rng(20260702)
+    for rates in ((0.5, 0.5), (0.7, 0.6), (0.95, 0.9), (0.95, 0.95)):
         for prompts in (30, 100, 500):
-            held = []
-            for some in batches(studies, prompts * 4):
-                shared = rng.normal(0, 1.2, (some, prompts, 1))
-                gaps = [_means(rng, centre(rate, 1.2, panel) + shared, panel) for rate in (one, other)]
-                low, high = interval((gaps[0] - gaps[1] + 1) / 2)
-                held.append((2 * low - 1 <= one - other + 1e-12) & (2 * high - 1 >= one - other - 1e-12))
-            share = 100 * float(np.concatenate(held).mean())
-            yield _check(f"difference {one:.0%} - {other:.0%}, {prompts} prompts", share, "%", studies)
+            yield _sure(partial(_difference_cell, prompts=prompts, rates=rates), rng, studies)
+
+
+def _difference_cell(rng: np.random.Generator, studies: int, prompts: int, rates: tuple[float, float]) -> Check:
+    held, panel, true = [], PANELS[1], rates[0] - rates[1]
+    for some in batches(studies, prompts * 4):
+        shared = rng.normal(0, 1.2, (some, prompts, 1))
+        gaps = [_means(rng, centre(rate, 1.2, panel) + shared, panel) for rate in rates]
+        low, high = interval((gaps[0] - gaps[1] + 1) / 2)
+        held.append((2 * low - 1 <= true + 1e-12) & (2 * high - 1 >= true - 1e-12))
+    share = 100 * float(np.concatenate(held).mean())
+    return _check(f"difference {rates[0]:.0%} - {rates[1]:.0%}, {prompts} prompts", share, "%", studies)
+
+
+def bootstrap(studies: int) -> Iterator[Check]:
+    """The BCa bootstrap over prompts beside our interval, where it has it hard: figures to be read."""
+    rng = np.random.default_rng(20260706)
+    for rate in (0.5, 0.95):
+        for comparisons, panel in ((1, PANELS[0]), (1, PANELS[1]), (None, PANELS[2])):
+            study = drawn(rng, studies, 30, comparisons, rate, 1.2, panel)
+            low, high = interval(study.means)
+            ours = 100 * float(((low <= rate) & (high >= rate)).mean())
+            # Without an interval (all prompts say the same) the bootstrap holds nothing.
+            ends = [bootstrap_interval(one, resamples=1000) or (1.0, 0.0) for one in study.means]
+            theirs = 100 * float(np.mean([one <= rate <= other for one, other in ends]))
+            asked = f"{comparisons or '1-10'} comparison{'s' * (comparisons != 1)}"
+            yield Check(
+                f"BCa bootstrap, {rate:.0%}, 30 prompts, {asked}, {panel.name}",
+                round(theirs, 1),
+                f"% (ours {ours:.1f})",
+            )
 
 
 def _means(rng: np.random.Generator, favour: Floats, panel: Panel) -> Floats:
@@ -238,7 +277,7 @@ def _corrected_cell(judge: Floats, people: Floats, labelled: int, rate: float, k
 
 
 def planned(studies: int) -> Iterator[Check]:
-    """Whether studies of the planned size come out as planned."""
+    """Whether studies of the planned size come out as planned: 80% power or a little more, as rates go in steps."""
     rng = np.random.default_rng(20260704)
     for rate, each in ((0.6, 1), (0.6, 5), (0.7, 1), (0.85, 2)):
         spread = assumed_spread(rate, ties=0.0, alike=0.4)
@@ -248,8 +287,8 @@ def planned(studies: int) -> Iterator[Check]:
             f"power at {rate:.0%}, {plan.prompts} prompts, {each} a prompt",
             round(found, 1),
             "%",
-            "77 to 84",
-            77 <= found <= 84 or studies < 2000,
+            "79 to 86",
+            79 <= found <= 86 or studies < 2000,
         )
         (plan,) = for_width(spread, 0.05, [each])
         found = 100 * _share(studies, plan.prompts, each, lambda low, high: (high - low) / 2, rng, rate)
@@ -273,10 +312,17 @@ def _share(
     """The mean of something of intervals, where prompts' rates are beta-distributed with a correlation of 0.4."""
     found, size = 1 / 0.4 - 1, prompts or 0
     own = rng.beta(rate * found, (1 - rate) * found, (studies, size))
-    return float(np.mean(of(*interval(rng.binomial(comparisons, own) / comparisons))))
+    return float(np.mean(np.asarray(of(*interval(rng.binomial(comparisons, own) / comparisons)), dtype=np.float64)))
 
 
-PARTS = {"rates": rates, "apart": apart, "differences": differences, "corrected": corrected, "planned": planned}
+PARTS = {
+    "rates": rates,
+    "apart": apart,
+    "bootstrap": bootstrap,
+    "differences": differences,
+    "corrected": corrected,
+    "planned": planned,
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -285,7 +331,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--studies", type=int, default=2000, help="for each cell")
     parser.add_argument("--only", choices=PARTS, action="append")
     asked = parser.parse_args(arguments)
-    checks = [check for name in asked.only or PARTS for check in PARTS[name](asked.studies)]
+    checks = []
+    for name in asked.only or PARTS:
+        for check in PARTS[name](asked.studies):
+            checks.append(check)
+            print(check.check, check.value, check.unit, file=sys.stderr, flush=True)  # the whole takes minutes
     return report("winrate-coverage", checks)
 
 

@@ -5,10 +5,10 @@
 Reads   FOLDER/mentalbench-align: the ratings of people, of Claude and of GPT-4o, and the published tables
 Writes  benchmarks/out/mentalbench.json
 
-Means of people's scores are compared with the published table to its two decimals, out-of-range scores kept, as the
-authors kept them. The mean of qwen_3's guidance (3.07) is a misprint and checked against the data: its own average
-needs their 2.76. The other means of qwen_2 and qwen_3, which have dozens of empty cells, differ by up to 0.008 from
-those published; what the authors did with these cells is not said, so the goal for them is 0.01.
+People's means are compared with the published table to its two decimals. They are of complete ratings: the authors
+left out a rating that lacks one of its seven scores (1 of qwen_2, 3 of qwen_3), and kept scores out of range, zeros
+among them. One published mean cannot be reached: qwen_3's guidance is a misprint, as the published average of its seven
+shows; it is stated as it is.
 The rankings are those of `prefkit leaderboard RUN --by judge`.
 """
 
@@ -45,9 +45,9 @@ SYSTEMS = {
     "DeepSeek-Qwen-7B": "ds_qwen",
     "Qwen-3-4B": "qwen_3",
 }
-OTHERWISE = {("qwen_3", "guidance"): 2.76}
-"""Published means that the data contradict, and what the data say."""
-LOOSE = ("qwen_2", "qwen_3")
+MISPRINT = ("qwen_3", "guidance")
+AVERAGE = "avg"
+ATTRIBUTES = 7
 ROUNDING = 0.0051
 """Half a unit of the second decimal, and a little for how halves were rounded."""
 
@@ -75,31 +75,29 @@ def mentalbench(data: Path, folder: Path) -> list[Check]:
 
 
 def means(run: Path, published: Path) -> list[Check]:
-    """Per system and attribute: people's mean, ours less the published one."""
-    total: dict[tuple[str, str], list[float]] = defaultdict(list)
+    """Per system and attribute, and of a system's seven: people's mean, ours less the published one."""
+    scores: dict[tuple[str, str], list[float]] = defaultdict(list)
     opened = Run(run)
     policy = {response.id: response.policy for response in opened.responses()}
     for judgement in opened.judgements():
         if isinstance(judgement, Rating) and judgement.annotator == "human:mentalbench":
-            for name, score in judgement.scores.items():
-                if score is not None:
-                    total[policy[judgement.response_id], name].append(score)
-    ours = {key: sum(scores) / len(scores) for key, scores in total.items()}
-    gaps, checks = {}, []
-    for system, name, value in _table(published):
-        if (system, name) in OTHERWISE:
-            found, goal = ours[system, name], OTHERWISE[system, name]
-            ok = abs(found - goal) <= ROUNDING
-            checks.append(Check(f"{system} {name} (published as {value})", round(found, 3), "", str(goal), ok))
-        else:
-            gap = abs(ours[system, name] - value)
-            if system in LOOSE:
-                checks.append(Check(f"{system} {name}: differs by", round(gap, 4), "", "at most 0.01", gap <= 0.01))
-            else:
-                gaps[system, name] = gap
+            given = {name: score for name, score in judgement.scores.items() if score is not None}
+            if len(given) == ATTRIBUTES:
+                for name, score in given.items():
+                    scores[policy[judgement.response_id], name].append(score)
+    ours = {key: sum(given) / len(given) for key, given in scores.items()}
+    for system in SYSTEMS.values():
+        ours[system, AVERAGE] = sum(ours[key] for key in list(ours) if key[0] == system) / ATTRIBUTES
+    table = dict(_table(published))
+    gaps = {key: abs(ours[key] - value) for key, value in table.items() if key != MISPRINT}
     worst = max(gaps, key=lambda key: gaps[key])
+    system, name = MISPRINT
+    needed = ATTRIBUTES * table[system, AVERAGE] - sum(
+        value for key, value in table.items() if key[0] == system and key[1] not in (name, AVERAGE)
+    )
+    why = f"not reached: measured {ours[MISPRINT]:.3f}, published {table[MISPRINT]}"
     return [
-        Check("published means compared", len(gaps), "", "49", len(gaps) == 49),
+        Check("published means compared", len(gaps), "", "71 of 72", len(gaps) == 71),
         Check(
             f"means of people: the largest difference ({' '.join(worst)})",
             round(gaps[worst], 4),
@@ -107,19 +105,19 @@ def means(run: Path, published: Path) -> list[Check]:
             f"at most {ROUNDING}",
             gaps[worst] <= ROUNDING,
         ),
-        *checks,
+        Check(f"{system} {name}", f"{why}; the published average, {table[system, AVERAGE]}, needs {needed:.2f}"),
     ]
 
 
-def _table(path: Path) -> Iterator[tuple[str, str, float]]:
+def _table(path: Path) -> Iterator[tuple[tuple[str, str], float]]:
     names: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         cells = [re.sub(r"\*", "", cell).strip() for cell in line.strip().strip("|").split("|")]
         if cells[0] == "Model":
             names = [cell.casefold() for cell in cells]
         elif names and cells[0] in SYSTEMS:
-            for name, cell in zip(names[2:9], cells[2:9], strict=True):
-                yield SYSTEMS[cells[0]], name, float(cell)
+            for name, cell in zip(names[2:], cells[2:], strict=True):
+                yield (SYSTEMS[cells[0]], name), float(cell)
 
 
 def ranks(found: dict[str, Any]) -> list[Check]:

@@ -6,9 +6,13 @@ Writes  benchmarks/out/ranking_speed.json
 
 One board of comparisons of planted strengths; every program starts from its rows, in a process of its own and on one
 thread, after its imports. prefkit draws prompts and gives BCa intervals, rank ranges and tests of all pairs; once each
-row is a prompt of its own, as for the peers, and once there are as many prompts as ``PROMPTS``. The peers draw rows. A
-peer that needs longer does fewer rounds, whose time is scaled up, and the check says so. All must find the same
-strengths, and planted ones must be found by the intervals.
+row is a prompt of its own, as for the peers, and once there are as many prompts as ``PROMPTS``. What each peer is asked
+for stands in ``ranking_peers``. One that needs longer does fewer rounds, whose time is scaled up, and the check says
+so; one that has no end within ``LIMIT`` is stopped, and one that dies fails its check.
+
+Times are of the processor and by the clock. All programs keep to one thread, so that on a free core the two are one;
+other work on the machine lengthens the second only, and the goals are of the first. All must find the same strengths,
+and planted ones must be found by the intervals.
 """
 
 from __future__ import annotations
@@ -17,24 +21,29 @@ import argparse
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.proof import Check, report
+from benchmarks.winrate_parts.ranking_peers import Watch
 from prefkit.evaluation.outcomes import KINDS, UNKNOWN, Outcomes
-from prefkit.evaluation.rankings import POINTS, RankingSettings, rank
+from prefkit.evaluation.rankings import RankingSettings, rank
+from prefkit.evaluation.separations import POINTS
 
 HERE = Path(__file__).parent
 SCRIPT = HERE / "ranking_peers.py"
 HOME = HERE.parent / "venvs" / "rankings"
-GOAL = 10.0
+GOAL, MEMORY = 10.0, 2.0
+LIMIT = 900
+"""Seconds by the clock after which a program is stopped."""
 PROMPTS = 5_000
 SAME = 0.02
 """Log-odds by which a peer's strengths may differ: their priors and tolerances are not ours."""
@@ -51,9 +60,10 @@ class Size:
 
 
 SIZES = {
-    "small": Size(30, 50_000, 200, {"choix": 200, "evalica": 10, "arena-rank": 4}),
-    "full": Size(100, 1_000_000, 1_000, {"choix": 1_000, "evalica": 30, "arena-rank": 10}),
+    "small": Size(30, 50_000, 200, {"choix": 200, "evalica": 10, "evalica-rows": 3, "arena-rank": 2}),
+    "full": Size(100, 1_000_000, 1_000, {"choix": 1_000, "evalica": 30, "evalica-rows": 3, "arena-rank": 3}),
 }
+Found = dict[str, Any]
 
 
 def main() -> int:
@@ -74,40 +84,54 @@ def speed(size: Size) -> list[Check]:
         board = Path(folder) / "board.npz"
         planted = _write_board(board, size)
         worker = [sys.executable, "-m", "benchmarks.winrate_parts.ranking_speed", "--worker", str(board)]
-        rows = _run([*worker, str(size.comparisons), str(size.rounds)])
-        prompts = _run([*worker, str(PROMPTS), str(size.rounds)])
-        name = f"{size.policies} policies, {size.comparisons:,} comparisons, {size.rounds:,} rounds"
-        checks = [
-            _at_most(f"{name}: prefkit, each row a prompt", rows["all"], GOAL),
-            _at_most(f"{name}: prefkit, {PROMPTS:,} prompts", prompts["all"], GOAL),
-            Check("one fit of prefkit, from the rows", round(rows["fit"], 2), "s"),
-            _covered(rows, planted),
+        checks = []
+        for prompts in (size.comparisons, PROMPTS):
+            ours = _run([*worker, str(prompts), str(size.rounds)])
+            if isinstance(ours, str):
+                raise SystemExit(ours)
+            which = "each row a prompt" if prompts == size.comparisons else f"{PROMPTS:,} prompts"
+            name = f"{size.policies} policies, {size.comparisons:,} comparisons, {size.rounds:,} rounds: {which}"
+            checks += [
+                _at_most(name, ours["all"]["processor"], "s of the processor", GOAL),
+                Check(f"{which}: the same", round(ours["all"]["clock"], 2), "s by the clock"),
+                _at_most(f"{which}: memory with the imports", ours["memory"], "GB", MEMORY),
+            ]
+            if prompts == size.comparisons:
+                rows = ours
+                checks += [_seconds("one fit of prefkit with sandwich intervals", ours["fit"]), _covered(ours, planted)]
+        return [
+            *checks,
+            *(check for peer, rounds in size.peers.items() for check in _peer(peer, board, rounds, size, rows)),
         ]
-        for peer, rounds in size.peers.items():
-            checks += _peer(peer, board, rounds, size, rows)
-    return checks
 
 
-def _peer(peer: str, board: Path, rounds: int, size: Size, ours: dict[str, object]) -> list[Check]:
+def _peer(peer: str, board: Path, rounds: int, size: Size, ours: Found) -> list[Check]:
     found = _run([str(_environment()), str(SCRIPT), peer, str(board), str(rounds)])
-    seconds = found["seconds"]
-    whole = seconds["fit"] + (seconds["all"] - seconds["fit"]) * size.rounds / rounds
+    if isinstance(found, str):
+        return [Check(f"{peer}: {rounds:,} rounds", found, ok=found.startswith("no end"))]
+    one, all_of_it = found["seconds"]["fit"], found["seconds"]["all"]
+    scale = size.rounds / rounds
+    whole = {kind: one[kind] + (all_of_it[kind] - one[kind]) * scale for kind in one}
     scaled = f" (from {rounds:,})" if rounds < size.rounds else ""
     apart = float(np.abs(np.asarray(found["strengths"]) - np.asarray(ours["strengths"])).max())
-    ahead = whole / float(str(ours["all"]))
+    ahead = whole["processor"] / ours["all"]["processor"]
     return [
-        Check(f"{peer}: {size.rounds:,} rounds{scaled}", round(whole, 1), "s"),
-        Check(f"{peer}: one fit", round(seconds["fit"], 2), "s"),
+        _seconds(f"{peer}: {size.rounds:,} rounds{scaled}", whole),
+        _seconds(f"{peer}: one fit", one),
         Check(f"{peer}: prefkit is faster by", round(ahead, 1), "times", "more than 1", ahead > 1),
         Check(f"{peer}: strengths differ at most by", round(apart, 5), "log-odds", f"at most {SAME}", apart <= SAME),
     ]
 
 
-def _at_most(name: str, value: float, goal: float) -> Check:
-    return Check(name, round(value, 2), "s", f"at most {goal:g}", value <= goal)
+def _seconds(name: str, taken: dict[str, float]) -> Check:
+    return Check(name, f"{taken['processor']:,.2f} s of the processor, {taken['clock']:,.2f} s by the clock")
 
 
-def _covered(found: dict[str, list[float]], planted: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Check:
+def _at_most(name: str, value: float, unit: str, goal: float) -> Check:
+    return Check(name, round(value, 2), unit, f"at most {goal:g}", value <= goal)
+
+
+def _covered(found: Found, planted: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Check:
     share = float(np.mean((np.asarray(found["low"]) <= planted) & (planted <= np.asarray(found["high"]))))
     return Check(
         "planted strengths within their 95% intervals", round(100 * share, 1), "%", "at least 88", share >= 0.88
@@ -124,7 +148,7 @@ def _write_board(path: Path, size: Size) -> np.ndarray[tuple[int], np.dtype[np.f
     return strengths
 
 
-def _worker(path: Path, prompts: int, rounds: int) -> dict[str, object]:
+def _worker(path: Path, prompts: int, rounds: int) -> Found:
     board = np.load(path)
     n = len(board["won"])
     unknown = np.full(n, UNKNOWN)
@@ -146,29 +170,34 @@ def _worker(path: Path, prompts: int, rounds: int) -> dict[str, object]:
         topics=(),
     )
     rank(outcomes[:1_000], RankingSettings(rounds=100))  # the imports
-    start = time.perf_counter()
+    watch = Watch()
     rank(outcomes, RankingSettings(intervals="sandwich", rounds=2))
-    fit = time.perf_counter() - start
-    start = time.perf_counter()
+    fit = watch()
+    watch = Watch()
     ranking = rank(outcomes, RankingSettings(rounds=rounds))
-    seconds = time.perf_counter() - start
+    seconds = watch()
     by_name = sorted(ranking.policies, key=lambda one: one.policy)
     return {
         "fit": fit,
         "all": seconds,
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
         "strengths": [(one.rating - 1000) / POINTS for one in by_name],
         "low": [((one.low or -1e9) - 1000) / POINTS for one in by_name],
         "high": [((one.high or 1e9) - 1000) / POINTS for one in by_name],
     }
 
 
-def _run(command: list[str]) -> dict:  # type: ignore[type-arg]
+def _run(command: list[str]) -> Found | str:
+    """What a program prints last, or why it printed nothing."""
     alone = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
     alone["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return f"no end in {LIMIT} s"
     if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr}")
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+        return f"died: {done.stderr.strip()[-300:]}"
+    found: Found = json.loads(done.stdout.splitlines()[-1])
     return found
 
 

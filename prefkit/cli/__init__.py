@@ -42,6 +42,7 @@ COMMANDS = {
     "eval-rm": ("evaluating", "How good reward models are, beside the baselines."),
     "leaderboard": ("leading", "Rank many policies, with intervals and the ranks each may have."),
     "win-rate": ("winning", "How often a policy is preferred to another, and how sure that is."),
+    "report": ("reporting", "A run on one page, with what it does not show."),
     "export": ("exporting", "Write a policy for others: safetensors, GGUF, Ollama."),
     "chat": ("chatting", "Talk to a policy, or to two side by side, and vote."),
     "bench": ("benching", "What policies know: multiple-choice questions, before and after training."),

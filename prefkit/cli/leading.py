@@ -13,11 +13,21 @@ from prefkit.cli.figures import table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from prefkit.evaluation.board_shifts import Compared
     from prefkit.evaluation.boards import Boards
     from prefkit.evaluation.elo import Elo
-    from prefkit.evaluation.rankings import Ranking, Separation
+    from prefkit.evaluation.rankings import Ranking, Term
+    from prefkit.evaluation.separations import Separation
 
 WIDE = 160
+
+
+def _controls(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in value.split(","))) if value else ()
+    for name in names:
+        if name not in ("length", "style"):
+            raise click.BadParameter(f"{name!r} is neither length nor style; both are given as length,style.")
+    return names
 
 
 @click.command()
@@ -43,6 +53,12 @@ WIDE = 160
 )
 @click.option("--first-slot", is_flag=True, help="Fit how much standing first helps, out of comparisons as shown.")
 @click.option(
+    "--control",
+    callback=_controls,
+    metavar="WHAT",
+    help="Rank answers alike in length, in style (headers, lists, bold), or in length,style as the arena does.",
+)
+@click.option(
     "--prior", type=click.FloatRange(min=0), default=0.5, show_default=True, help="Comparisons with an average policy."
 )
 @click.option("--intervals", type=click.Choice(["bootstrap", "sandwich"]), default="bootstrap", show_default=True)
@@ -58,6 +74,7 @@ def leaderboard(
     principle: str | None,
     ties: str,
     first_slot: bool,
+    control: tuple[str, ...],
     prior: float,
     intervals: str,
     with_elo: bool,
@@ -71,9 +88,11 @@ def leaderboard(
         prefkit leaderboard runs/first
         prefkit leaderboard runs/first --judge human --by principle
         prefkit leaderboard runs/first --by judge --out leaderboard.json
+        prefkit leaderboard runs/first --control length,style
         prefkit leaderboard votes.csv --ties davidson --first-slot
     """
     from prefkit.cli.progress import Bars
+    from prefkit.evaluation.board_styles import Control
     from prefkit.evaluation.boards import BoardSettings, boards
     from prefkit.evaluation.rankings import RankingSettings
     from prefkit.evaluation.strengths import Ties
@@ -87,6 +106,7 @@ def leaderboard(
         ranking=RankingSettings(
             ties=cast(Ties, ties),
             first_slot=first_slot,
+            control=cast("tuple[Control, ...]", control),
             prior=prior,
             intervals=cast(Literal["bootstrap", "sandwich"], intervals),
             rounds=rounds,
@@ -126,6 +146,9 @@ def _rendered(found: Boards) -> Iterator[RenderableType]:
     yield ""
     yield _board(ranking)
     yield from _beside(ranking)
+    if ranking.style or found.controlled:
+        yield ""
+        yield from _alike(found)
     yield ""
     yield from _apart(ranking)
     if found.by:
@@ -168,17 +191,27 @@ def _ranks(best: int, worst: int) -> str:
 
 
 def _beside(ranking: Ranking) -> Iterator[str]:
-    from scipy.special import expit
-
     if ranking.first_slot:
-        value, low, high = (
-            None if one is None else 100 * float(expit(one))
-            for one in (ranking.first_slot.value, ranking.first_slot.low, ranking.first_slot.high)
-        )
-        span = f" [{low:.1f}, {high:.1f}]" if low is not None and high is not None else ""
-        yield f"  first slot: preferred in {value:.1f}%{span} of decided comparisons of equals"
+        yield f"  first slot: preferred in {_share(ranking.first_slot)} of decided comparisons of equals"
     for note in ranking.notes:
         yield f"  {note}"
+
+
+def _share(term: Term) -> str:
+    """What a term in log-odds makes of a half."""
+    from scipy.special import expit
+
+    value, *ends = (None if one is None else 100 * float(expit(one)) for one in (term.value, term.low, term.high))
+    return f"{value:.1f}%" + (f" [{ends[0]:.1f}, {ends[1]:.1f}]" if None not in ends else "")
+
+
+def _alike(found: Boards) -> Iterator[RenderableType]:
+    yield f"ranked with {' and '.join(found.overall.settings.control)} alike; between equals is preferred"
+    for name, term in found.overall.style.items():
+        more = "the longer answer" if name == "length" else f"the answer with more {name}"
+        yield f"  {more}, by a usual difference: {_share(term)}"
+    if found.controlled:
+        yield _moved(found.controlled, "without", "alike")
 
 
 def _apart(ranking: Ranking) -> Iterator[RenderableType]:
@@ -215,17 +248,21 @@ def _shifts(found: Boards) -> Iterator[RenderableType]:
     for name, compared in found.compared.items():
         yield ""
         yield f"{name} beside {found.reference}: Kendall's tau {compared.tau:.2f}"
-        made = table("", "policy", found.reference or "", name, "points", "95%")
-        made.title = None
-        for one in compared.shifts:
-            made.add_row(
-                one.policy,
-                f"{one.rank} ({_ranks(*one.ranks)})",
-                f"{one.other_rank} ({_ranks(*one.other_ranks)})",
-                f"{one.difference:+.0f}",
-                "" if one.low is None or one.high is None else f"[{one.low:+.0f}, {one.high:+.0f}]",
-            )
-        yield made
+        yield _moved(compared, found.reference or "", name)
+
+
+def _moved(compared: Compared, one: str, other: str) -> Any:
+    made = table("", "policy", one, other, "points", "95%")
+    made.title = None
+    for shift in compared.shifts:
+        made.add_row(
+            shift.policy,
+            f"{shift.rank} ({_ranks(*shift.ranks)})",
+            f"{shift.other_rank} ({_ranks(*shift.other_ranks)})",
+            f"{shift.difference:+.0f}",
+            "" if shift.low is None or shift.high is None else f"[{shift.low:+.0f}, {shift.high:+.0f}]",
+        )
+    return made
 
 
 def _elo(found: Elo) -> Iterator[RenderableType]:
@@ -235,4 +272,4 @@ def _elo(found: Elo) -> Iterator[RenderableType]:
         cells = (f"{value:,.0f}" for value in (one.as_given, one.mean, one.lowest, one.highest))
         made.add_row(one.policy, *cells, _ranks(one.best_rank, one.worst_rank))
     yield made
-    yield f"  lowest and highest over {found.shuffles} orders of the same rows: this spread is the method's alone"
+    yield f"  lowest and highest over {found.shuffles} orders of {found.rows:,} rows: this spread is the method's alone"

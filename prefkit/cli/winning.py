@@ -1,37 +1,26 @@
-"""``prefkit win-rate``."""
+"""``prefkit win-rate``: reads a run, rewards or AlpacaEval's annotations; shows win rates, or writes them as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from prefkit.cli.figures import table
-
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from prefkit.evaluation.correcting import Corrected
-    from prefkit.evaluation.length_control import LengthControlled
+    from prefkit.evaluation.length_control import LengthControlled, Method
     from prefkit.evaluation.outcomes import Outcomes
-    from prefkit.evaluation.planning import Plan, Spread
-    from prefkit.evaluation.win_rates import Difference, WinRate, WinReport
+    from prefkit.evaluation.win_rates import WinRate
     from prefkit.run import Run
 
-WIDE = 150
 ALL = "all"
-FEW = 20
-"""Prompts below which the report begins by saying that there are few."""
-ROWS = 15
-"""Rows of a table by topic or judges; all of them are in the JSON."""
 
 
 @click.command("win-rate")
 @click.argument("source", metavar="RUN|FILE", type=click.Path(path_type=Path, exists=True))
-@click.option("--policy", help="Whose win rate.  [the first of a file of two]")
-@click.option("--baseline", help="Over whom.  [the second of a file of two]")
+@click.option("--policy", help="Whose win rate.  [of two, the first]")
+@click.option("--baseline", help="Over whom.  [of two, the other one]")
 @click.option("--and", "other", metavar="POLICY", help="Another policy over the same baseline, and the difference.")
 @click.option("--principle", metavar="ID|all", help="Who is better on a principle; all: on each.  [the whole]")
 @click.option(
@@ -49,7 +38,18 @@ ROWS = 15
 @click.option("--discrete", is_flag=True, help="Who won, where a judge gave a probability.")
 @click.option("--one-order", is_flag=True, help="Count what a model was asked in one order only.")
 @click.option(
-    "--length-controlled", "equal_length", is_flag=True, help="The rate if both wrote as much, controlled for length."
+    "--length-control",
+    "control",
+    type=click.Choice(["simple", "alpaca", "style"]),
+    help="Also the rate if both wrote as much: by the relative difference of lengths, by AlpacaEval's model, or by"
+    " length, lists, headers and bold.",
+)
+@click.option(
+    "--difficulty",
+    metavar="estimated|none|FILE",
+    default="estimated",
+    show_default=True,
+    help="--length-control alpaca: of prompts; from other policies over the same baseline, or from a CSV file.",
 )
 @click.option("--human-subset", is_flag=True, help="Correct the judges' rate by the people's on a part of the prompts.")
 @click.option("--plan", is_flag=True, help="How many prompts an interval of a width, or a test, would take.")
@@ -75,7 +75,8 @@ def win_rate(
     limits: tuple[int, ...],
     discrete: bool,
     one_order: bool,
-    equal_length: bool,
+    control: str | None,
+    difficulty: str,
     human_subset: bool,
     plan: bool,
     reach: float,
@@ -91,49 +92,72 @@ def win_rate(
         prefkit win-rate runs/first --policy tuned --baseline gpt-4 --human-subset --plan
         prefkit win-rate annotations.json --out rates.json
     """
+    from prefkit.cli import win_tables as shows
     from prefkit.evaluation.correcting import corrected_rate
     from prefkit.evaluation.outcomes import balanced
     from prefkit.evaluation.win_rates import compare_policies, win_report
 
+    if difficulty != "estimated" and control != "alpaca":
+        raise click.UsageError("--difficulty goes with --length-control alpaca.")
     source_of = _Source(source, judges, discrete, by_rewards)
-    whole = source_of.outcomes(principle if principle != ALL else None, policy, baseline, other)
-    policy, baseline = policy or whole.policies[0], baseline or whole.policies[1]
+    asked = principle if principle != ALL else None
+    whole = source_of.outcomes(asked, policy, baseline, other)
+    policy, baseline = _two(whole, policy, baseline)
+    if other in (policy, baseline):
+        raise click.UsageError(f"--and {other}: name a third policy, to be compared with {policy}.")
     both = not one_order
     report = win_report(
         whole,
         policy,
         baseline,
-        principle=principle if principle != ALL else None,
+        principle=asked,
         limits=sorted(set(limits)),
         both_orders=both,
+        bootstrap=out is not None,
     )
-    shown = list(_rendered(report, source))
+    shown = list(shows.rendered(report, source))
     figures: dict[str, Any] = {"source": str(source), "report": report}
     if principle == ALL:
         rates, missing = source_of.by_principle(policy, baseline, both)
-        shown += [_table("by principle", rates), *missing, ""]
+        shown += [shows.rates_table("by principle", rates), *missing, ""]
         figures["by_principle"] = rates
     if other:
         found = compare_policies(whole, policy, other, baseline, both_orders=both)
-        shown += _difference(found, policy, other, baseline)
+        shown += shows.difference(found, policy, other, baseline)
         figures["difference"] = {"other": other, "found": found}
-    if equal_length:
-        from prefkit.evaluation.length_control import length_controlled
-
-        controlled = length_controlled(balanced(whole, both_orders=both), policy, baseline)
-        shown += _controlled(controlled)
+    if control:
+        method = cast("Method", control)
+        controlled = source_of.length_controlled(asked, policy, baseline, method, difficulty, both_orders=both)
+        shown += shows.controlled(controlled)
         figures["length_controlled"] = controlled
     if human_subset:
         corrected = corrected_rate(whole, policy, baseline, both_orders=both)
-        shown += _corrected(corrected)
+        shown += shows.corrected(corrected)
         figures["corrected"] = corrected
     if plan:
         rows = balanced(whole.between(policy, baseline), both_orders=both)
-        shown += _planned(rows, reach / 100, power / 100, figures)
-    _show(shown)
+        shown += shows.planned(rows, reach / 100, power / 100, figures)
+    shows.show(shown)
     if out:
         _write(out, figures)
         click.echo(f"{out}: all figures")
+
+
+def _two(found: Outcomes, policy: str | None, baseline: str | None) -> tuple[str, str]:
+    """The two policies: those that were named, or of two the other one."""
+    from prefkit.errors import PrefkitError
+
+    if policy and baseline:
+        return policy, baseline
+    if len(found.policies) != 2:
+        names = ", ".join(found.policies)
+        remedy = "Say whose win rate over whom: --policy A --baseline B."
+        raise PrefkitError(found.source, f"{len(found.policies)} policies ({names})", "two of them", remedy)
+    if not policy and not baseline:
+        return found.policies[0], found.policies[1]
+    named = policy or baseline or ""
+    (rest,) = [name for name in found.policies if name != named][:1]
+    return (named, rest) if policy else (rest, named)
 
 
 class _Source:
@@ -157,7 +181,6 @@ class _Source:
         self, principle: str | None, policy: str | None, baseline: str | None, other: str | None = None
     ) -> Outcomes:
         """The outcomes of the policies that are asked about, or of all where none is."""
-        from prefkit.errors import PrefkitError
         from prefkit.evaluation import outcomes
 
         named = [name for name in (policy, baseline, other) if name]
@@ -172,11 +195,64 @@ class _Source:
             )
         else:
             found = _of_file(self.path, principle, self.judges, self.discrete)
-        if (not policy or not baseline) and len(found.policies) != 2:
-            names = ", ".join(found.policies)
-            remedy = "Say whose win rate over whom: --policy A --baseline B."
-            raise PrefkitError(self.path, f"{len(found.policies)} policies ({names})", "two of them", remedy)
         return found
+
+    def length_controlled(
+        self,
+        principle: str | None,
+        policy: str,
+        baseline: str,
+        method: Method,
+        difficulty: str,
+        *,
+        both_orders: bool,
+    ) -> LengthControlled:
+        """The rate with answers alike: by models where there are any, else by people."""
+        from prefkit.evaluation.length_control import length_controlled
+        from prefkit.evaluation.outcomes import balanced
+        from prefkit.evaluation.styles import Texts
+        from prefkit.evaluation.win_rates import of_first_kind
+
+        estimated = method == "alpaca" and difficulty == "estimated"
+        named = (None, None) if estimated else (policy, baseline)  # difficulty is estimated from everybody's
+        rows = of_first_kind(balanced(self.outcomes(principle, *named), both_orders=both_orders))
+        if method == "style":
+            styles = Texts(self._texts()).of(rows)
+            return length_controlled(rows, policy, baseline, method=method, styles=styles)
+        of_prompts: dict[str, float] | Literal["estimated"] | None = "estimated"
+        if not estimated:
+            given = method == "alpaca" and difficulty != "none"
+            of_prompts = self._difficulties(Path(difficulty), rows) if given else None
+        return length_controlled(rows, policy, baseline, method=method, difficulty=of_prompts)
+
+    def _texts(self) -> list[tuple[str, str, str | None]]:
+        """Prompt, policy and text of each answer."""
+        from prefkit.errors import PrefkitError
+        from prefkit.evaluation.alpaca_files import read_annotations
+
+        if self._run is not None:
+            return [(one.prompt_id, one.policy, one.text) for one in self._run.responses()]
+        if self._rewards is not None:
+            remedy = "Give the run: prefkit win-rate RUN --rm."
+            raise PrefkitError(self._rewards, "rewards without texts", "the run that they are of", remedy)
+        found = read_annotations([self.path])
+        rows = found.outcomes
+        return [
+            (rows.prompts[prompt], rows.policies[policy], text)
+            for policies, texts in ((rows.first, found.texts_first), (rows.second, found.texts_second))
+            for prompt, policy, text in zip(rows.prompt.tolist(), policies.tolist(), texts, strict=True)
+        ]
+
+    def _difficulties(self, path: Path, rows: Outcomes) -> dict[str, float]:
+        """By prompt: a file has them by the prompt's words (its last message), or by its id."""
+        from prefkit.evaluation.alpaca_files import read_difficulties
+
+        words = {name: name for name in rows.prompts}
+        if self._run is not None:
+            words |= {prompt.id: prompt.messages[-1].content for prompt in self._run.prompts()}
+        found = read_difficulties(path, list(words.values()))
+        by_name = {name: found.get(words[name], found.get(name)) for name in rows.prompts}
+        return {name: value for name, value in by_name.items() if value is not None}
 
     def by_principle(self, policy: str, baseline: str, both_orders: bool) -> tuple[dict[str, WinRate], list[str]]:
         """The rate on each principle, and in words which have none."""
@@ -218,216 +294,6 @@ def _of_file(path: Path, principle: str | None, judges: tuple[str, ...], discret
         codes = [known(name, found.judges, "judge", path) for name in judges]
         found = found[np.isin(found.judge, codes)]
     return rounded(found) if discrete else found
-
-
-def _rendered(report: WinReport, source: Path) -> Iterator[RenderableType]:
-    from rich.text import Text
-
-    headline = next(iter(report.overall.values()))
-    on = f" on {report.principle}" if report.principle else ""
-    yield Text.assemble("\n", (f"{report.policy} over {report.baseline}{on}", "bold"), f", {source}")
-    for reason, count in sorted(report.left_out.items()):
-        yield f"  left out: {count:,} {reason}"
-    yield ""
-    yield _table("win rate, ties half", report.overall, naive=True)
-    yield ""
-    yield from _in_words(headline, report)
-    yield ""
-    if len(report.by_judge) > 1:
-        yield _table("by judge", _first(report.by_judge))
-        yield ""
-    if report.disagreements:
-        yield from _disagreements(report)
-    if len(report.by_topic) > 1:
-        yield _table("by topic", _first(report.by_topic))
-        yield ""
-    if report.by_length:
-        yield _table(f"by length: {report.policy} is", report.by_length)
-        yield ""
-    if report.limits:
-        yield _table("under a length limit", {f"both at most {most:,}": one for most, one in report.limits.items()})
-        yield ""
-
-
-def _controlled(found: LengthControlled) -> Iterator[str]:
-    """The rate at equal length, beside that among answers that are."""
-    if found.value is not None and found.low is not None and found.high is not None:
-        rate, low, high = (f"{100 * part:.1f}" for part in (found.value, found.low, found.high))
-        yield f"at equal length: {rate}% [{low}, {high}], from {found.n:,} comparisons on {found.prompts:,} prompts"
-        if found.similar is not None:
-            yield f"as judged where lengths are similar: {100 * found.similar:.1f}%, {found.similar_n:,} comparisons"
-    for reason, count in found.left_out.items():
-        yield f"  left out: {count:,} {reason}"
-    yield from found.notes
-    yield ""
-
-
-def _first(rates: Mapping[str, WinRate]) -> dict[str, WinRate]:
-    most = sorted(rates, key=lambda name: -rates[name].prompts)[:ROWS]
-    return {name: rates[name] for name in rates if name in most}
-
-
-def _in_words(rate: WinRate, report: WinReport) -> Iterator[str]:
-    """What the first row says."""
-    policy, baseline = report.policy, report.baseline
-    if rate.rate is None or rate.low is None or rate.high is None:
-        counted = f"{rate.wins} wins, {rate.ties} ties, {rate.losses} losses"
-        yield f"One prompt ({counted}) says nothing about a rate: ask about more."
-        return
-    ends = f"{_percent(rate.low, rate)} and {_percent(rate.high, rate)}"
-    if rate.ties == rate.comparisons:
-        yield f"All {rate.comparisons:,} comparisons are ties: nothing speaks for either side."
-        yield f"With {rate.prompts:,} prompts that fits win rates between {ends}."
-        return
-    if rate.decided:
-        better, worse = (policy, baseline) if rate.rate > 0.5 else (baseline, policy)
-        yield f"{better} is preferred to {worse}: {policy} wins between {ends} of the time on prompts like these."
-    else:
-        yield f"Who is preferred cannot be told: win rates between {ends} fit these {rate.prompts:,} prompts."
-    if rate.prompts < FEW:
-        yield f"Only {rate.prompts} prompts: look at the interval; the rate may be luck."
-
-
-def _table(title: str, rates: Mapping[str, WinRate], *, naive: bool = False) -> RenderableType:
-    made = table(
-        title,
-        "",
-        "rate",
-        "95% interval",
-        "prompts",
-        "comparisons",
-        "wins",
-        "ties",
-        "losses",
-        *["naive interval"] * naive,
-    )
-    for name, rate in rates.items():
-        counts = [rate.prompts, rate.comparisons, rate.wins, rate.ties, rate.losses]
-        cells = [_percent(rate.rate, rate), _interval(rate.low, rate.high, rate), *(f"{count:,}" for count in counts)]
-        made.add_row(name, *cells, *[_interval(rate.naive_low, rate.naive_high, rate)] * naive)
-    return made
-
-
-def _digits(low: float | None, high: float | None) -> int:
-    """Decimals of a percentage: no more than the interval bears."""
-    reach = 50 * ((high or 0.0) - (low or 0.0))
-    return 0 if reach >= 2 else 1 if reach >= 0.2 else 2
-
-
-def _percent(value: float | None, rate: WinRate) -> str:
-    return "-" if value is None else f"{100 * value:.{_digits(rate.low, rate.high)}f}%"
-
-
-def _interval(low: float | None, high: float | None, rate: WinRate) -> str:
-    if low is None or high is None:
-        return "too few"
-    digits = _digits(rate.low, rate.high)
-    return f"[{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
-
-
-def _disagreements(report: WinReport) -> Iterator[RenderableType]:
-    made = table("two judges on the same pairs", "", "pairs", "same", "one a tie", "opposite", "difference of rates")
-    for one in report.disagreements[:ROWS]:
-        shares = [f"{100 * count / one.pairs:.0f}%" for count in (one.same, one.one_tie, one.opposite)]
-        made.add_row(" and ".join(one.judges), f"{one.pairs:,}", *shares, _gap(one.difference))
-    yield made
-    yield ""
-
-
-def _gap(one: Difference) -> str:
-    """A difference in points with its interval."""
-    if one.difference is None or one.low is None or one.high is None:
-        return "too few"
-    digits = _digits(one.low, one.high)
-    return f"{100 * one.difference:+.{digits}f} [{100 * one.low:+.{digits}f}, {100 * one.high:+.{digits}f}]"
-
-
-def _difference(one: Difference, policy: str, other: str, baseline: str) -> Iterator[str]:
-    words = (
-        f"{policy} less {other}, both over {baseline}: {_gap(one)} points on the {one.prompts:,} prompts that both have"
-    )
-    chance = "" if one.p is None else f", p {'< 0.001' if one.p < 0.001 else f'= {one.p:.3f}'} (paired t test)"
-    yield words + chance
-    yield ""
-
-
-def _corrected(one: Corrected) -> Iterator[RenderableType]:
-    from prefkit.evaluation.correcting import UNLIKE
-
-    digits = _digits(one.low, one.high)
-    made = table("corrected by people", "", "rate", "95% interval", "prompts")
-    made.add_row(
-        "judges alone",
-        _percent(one.judge.rate, one.judge),
-        _interval(one.judge.low, one.judge.high, one.judge),
-        f"{one.judge.prompts:,}",
-    )
-    made.add_row(
-        "people alone",
-        _percent(one.people.rate, one.people),
-        _interval(one.people.low, one.people.high, one.people),
-        f"{one.people.prompts:,}",
-    )
-    ends = f"[{100 * one.low:.{digits}f}, {100 * one.high:.{digits}f}]"
-    made.add_row("judges corrected by people", f"{100 * one.rate:.{digits}f}%", ends, f"{one.judge.prompts:,}")
-    yield made
-    yield ""
-    away = f"{100 * abs(one.bias):.0f} points {'higher' if one.bias > 0 else 'lower'} than people on the same prompts"
-    worth = f"as if people had labelled {one.worth:,.0f} prompts"
-    yield f"Judges put the rate {away}; they count with a weight of {one.weight:.2f}, {worth}."
-    yield "This holds if the labelled prompts are a random draw from all."
-    if one.unlike < UNLIKE:
-        yield f"They do not look like one: judges rate them otherwise than the rest (p = {one.unlike:.4f})."
-    yield ""
-
-
-def _planned(rows: Outcomes, reach: float, power: float, figures: dict[str, Any]) -> Iterator[RenderableType]:
-    from prefkit.errors import PrefkitError
-    from prefkit.evaluation.planning import for_power, for_width, measured_spread
-
-    if len(set(rows.prompt.tolist())) < 2:
-        raise PrefkitError(
-            rows.source, "one prompt", "two or more, to see how far they differ", "Ask about more prompts."
-        )
-    spread = measured_spread(rows)
-    wide, strong = for_width(spread, reach), for_power(spread, power)
-    figures["plan"] = {"spread": spread, "reach": reach, "power": power, "for_width": wide, "for_power": strong}
-    made = table(
-        "what it takes", "comparisons a prompt", f"+-{100 * reach:g} points: prompts", "comparisons",
-        f"{100 * power:g}% to tell from 50%: prompts", "comparisons",
-    )  # fmt: skip
-    for one, other in zip(wide, strong, strict=True):
-        made.add_row(str(one.comparisons), *_planned_cells(one), *_planned_cells(other))
-    yield made
-    yield f"  {_spread(spread)}"
-    yield ""
-
-
-def _planned_cells(plan: Plan) -> list[str]:
-    return [f"{count:,}" if count is not None else "too many" for count in (plan.prompts, plan.annotations)]
-
-
-def _spread(spread: Spread) -> str:
-    total = spread.between + spread.within
-    share = f"{spread.between / total:.0%}" if total > 0 else "none"
-    how = "measured here" if spread.measured else "assumed: there is one comparison a prompt"
-    return f"for a rate of {spread.rate:.0%}; {share} of the spread lies between prompts ({how})"
-
-
-def _show(parts: Sequence[RenderableType]) -> None:
-    import os
-    import sys
-
-    from rich.console import Console
-    from rich.table import Table
-
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    for part in parts:
-        if isinstance(part, Table) and part.title:
-            console.print(part.title, style="table.title")  # inside the table it would be cut to the table's width
-            part.title = None
-        console.print(part)
 
 
 def _write(path: Path, figures: dict[str, Any]) -> None:

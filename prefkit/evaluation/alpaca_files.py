@@ -7,10 +7,12 @@ Gives   Outcomes, and the texts beside them
 
 Each may be packed (.gz, .bz2, .xz). Rows are joined by instruction, never by their place in a file: a file with rows
 shuffled or missing gives the same. A preference that is null, NaN or -1 is a call that failed, and is dropped and
-counted; 0 is AlpacaEval's other way to write a tie. A length is in characters, as AlpacaEval counts them.
+counted; 0 is AlpacaEval's other way to write a tie. A length is in characters, as AlpacaEval counts them; an answer
+whose text is not there has none, and its row still counts in the win rate.
 
-Published difficulties carry a row number alone. It is that of AlpacaEval's evaluation set, so it can be joined only to
-instructions in that order, which a digest of them makes sure of.
+Published difficulties carry a row number alone: that of AlpacaEval's evaluation set. ``alpaca_instructions.txt`` holds
+the digest of each of its instructions in its order, so that they are joined by instruction all the same, to some of
+them or to all, in any order.
 """
 
 from __future__ import annotations
@@ -26,16 +28,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from prefkit.errors import InputError
-from prefkit.evaluation.outcomes import KINDS, UNKNOWN, Outcomes
+from prefkit.evaluation.outcomes import KINDS, UNKNOWN, Ints, Outcomes
 from prefkit.rows.files import read_rows
 from prefkit.rows.opening import UNPACK, check_file, one_line, open_file
 
-EVALUATION_SET = "4f47f1c4d96c59940dd770082caf840988123cc6e62d0cdcc7bf104715dae8b0"
-"""SHA-256 of the 805 instructions of AlpacaEval's evaluation set in its order, joined by U+001E."""
+INSTRUCTIONS = Path(__file__).with_name("alpaca_instructions.txt")
+"""A line for each of the 805 instructions of AlpacaEval's evaluation set in its order: see ``instruction_digest``."""
+NEARLY = 1e-6
+"""How far a preference may be outside 1 to 2, by rounding."""
 
 FAILED = "the call had failed (-1)"
 EMPTY = "no preference"
-NO_TEXT = "no text of an answer"
 Name = TypeVar("Name", bound=Hashable)
 _TANH, _DIFFICULTY, _MODEL = "np.tanh(std_delta_len)", "instruction_difficulty", "not_gamed_baseline.astype(float)"
 
@@ -45,12 +48,13 @@ class Annotated:
     """What annotation files say.
 
     ``outcomes`` have the model (AlpacaEval's output_2) first and the baseline second, and say in ``left_out`` which
-    rows are not among them; ``texts_first`` and ``texts_second`` are the answers, row by row; ``rows`` were read.
+    rows are not among them; ``texts_first`` and ``texts_second`` are the answers, row by row, None where neither the
+    row nor an outputs file has it; ``rows`` were read.
     """
 
     outcomes: Outcomes
-    texts_first: tuple[str, ...]
-    texts_second: tuple[str, ...]
+    texts_first: tuple[str | None, ...]
+    texts_second: tuple[str | None, ...]
     rows: int
 
 
@@ -89,7 +93,7 @@ class _Row:
     policy: str
     baseline: str
     preferred: float
-    texts: tuple[str, str]
+    texts: tuple[str | None, str | None]
     topic: str | None
 
 
@@ -98,7 +102,8 @@ def read_annotations(paths: Sequence[Path], *, policies: Sequence[str] = (), out
 
     Args:
         paths: annotations.json files.
-        policies: the name of each file's model, in place of what its rows say (generator_2).
+        policies: the name of each file's model, in place of what its rows say (generator_2, where generator_1 is not
+            that model already).
         outputs: model_outputs.json files, for the answers that rows do not carry.
 
     Raises:
@@ -194,35 +199,37 @@ def read_difficulties(path: Path, instructions: Sequence[str] = (), *, column: s
 
     Args:
         path: a CSV file with an instruction's text, or its row in AlpacaEval's evaluation set, in each row.
-        instructions: the evaluation set in its order, for a file of row numbers.
+        instructions: those wanted, for a file of row numbers; of any others no difficulty is known.
         column: the column of difficulties; the last one where it is not given.
 
     Raises:
-        InputError: the file holds no difficulties, or row numbers that cannot be joined to these instructions.
+        InputError: the file holds no difficulties, or row numbers and none of these instructions is of the set.
     """
     rows = list(_table(path))
     by_text = "instruction" in rows[0][1]
-    if not by_text and evaluation_set_digest(instructions) != EVALUATION_SET:
+    order = INSTRUCTIONS.read_text(encoding="ascii").split()
+    names = {instruction_digest(instruction): instruction for instruction in instructions}
+    if not by_text and not names.keys() & set(order):
         raise InputError(
             path,
-            f"row numbers of AlpacaEval's evaluation set, beside {len(instructions)} instructions that are not it",
-            "its 805 instructions in their order, or a column of instructions in this file",
-            "Give the instructions of alpaca_eval.json, or add a column `instruction`: rows are never joined by place.",
+            f"row numbers of AlpacaEval's evaluation set, beside {len(instructions)} instructions that are not of it",
+            "some of its 805 instructions, or a column of instructions in this file",
+            "Add a column `instruction`: rows are never joined by place.",
         )
     found: dict[str, float] = {}
     for where, row in rows:
-        cell = row["instruction"] if by_text else instructions[_place(where, row, len(instructions))]
+        cell = row["instruction"] if by_text else names.get(order[_place(where, row, len(order))])
         value = _number(where, row, column or list(row)[-1])
-        if found.setdefault(cell, value) != value:
+        if cell is not None and found.setdefault(cell, value) != value:
             raise InputError(
                 where, "a second difficulty of one instruction", "one for each", "Remove one of the two rows."
             )
     return found
 
 
-def evaluation_set_digest(instructions: Sequence[str]) -> str:
-    """The digest by which AlpacaEval's evaluation set is known: see ``EVALUATION_SET``."""
-    return hashlib.sha256("\x1e".join(instructions).encode("utf-8", "surrogatepass")).hexdigest()
+def instruction_digest(instruction: str) -> str:
+    """The digest by which an instruction of AlpacaEval's evaluation set is known: 16 digits of SHA-256."""
+    return hashlib.sha256(instruction.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _annotation(where: str, row: dict[str, Any], name: str, answers: Mapping[tuple[str, str], str]) -> _Row | str:
@@ -232,19 +239,15 @@ def _annotation(where: str, row: dict[str, Any], name: str, answers: Mapping[tup
         return preferred
     instruction = _text(where, row, "instruction")
     generators = (_text(where, row, "generator_2"), _text(where, row, "generator_1"))
-    texts = []
+    texts: list[str | None] = []
     for column, generator in zip(("output_2", "output_1"), generators, strict=True):
         text = row.get(column)
-        if not isinstance(text, str):
-            text = answers.get((generator, instruction))
-        if text is None:
-            return NO_TEXT
-        texts.append(text)
+        texts.append(text if isinstance(text, str) else answers.get((generator, instruction)))
     judge, topic = row.get("annotator"), row.get("dataset")
     return _Row(
         instruction,
         judge if isinstance(judge, str) else "annotator",
-        name or generators[0],
+        name if name and generators[1] != name else generators[0],
         generators[1],
         preferred,
         (texts[0], texts[1]),
@@ -269,14 +272,14 @@ def _preference(where: str, row: dict[str, Any]) -> float | str:
         return FAILED
     if value == 0:
         return 0.5
-    if not 1 <= value <= 2:
+    if not 1 - NEARLY <= value <= 2 + NEARLY:
         raise InputError(
             f"{where}: preference",
             repr(cell)[:80],
             "a number from 1 (output_1 is better) to 2 (output_2 is), 1.5 or 0 for a tie, -1 or null for none",
             "Write it on AlpacaEval's scale.",
         )
-    return value - 1
+    return min(max(value - 1, 0.0), 1.0)
 
 
 def _outcomes(rows: Sequence[_Row], left_out: dict[str, int], source: str) -> Outcomes:
@@ -292,8 +295,8 @@ def _outcomes(rows: Sequence[_Row], left_out: dict[str, int], source: str) -> Ou
         second=np.array([policies[row.baseline] for row in rows], dtype=np.int64),
         preferred=np.array([row.preferred for row in rows], dtype=np.float64),
         shown_first=None,
-        length_first=np.array([len(row.texts[0]) for row in rows], dtype=np.int64),
-        length_second=np.array([len(row.texts[1]) for row in rows], dtype=np.int64),
+        length_first=_lengths(row.texts[0] for row in rows),
+        length_second=_lengths(row.texts[1] for row in rows),
         topic=np.array([topics[row.topic] if row.topic else UNKNOWN for row in rows], dtype=np.int64),
         pair=np.array(pair, dtype=np.int64),
         kind=np.full(len(rows), KINDS.index("comparison"), dtype=np.int64),
@@ -304,6 +307,10 @@ def _outcomes(rows: Sequence[_Row], left_out: dict[str, int], source: str) -> Ou
         left_out=left_out,
         source=source,
     )
+
+
+def _lengths(texts: Iterable[str | None]) -> Ints:
+    return np.array([UNKNOWN if text is None else len(text) for text in texts], dtype=np.int64)
 
 
 def _codes(names: Iterable[Name]) -> dict[Name, int]:

@@ -1,13 +1,14 @@
 """Files of comparisons between many policies, read as they are.
 
 Reads   a CSV, JSON Lines, JSON, Parquet or Excel file, one comparison a row: two policies and who won
-Gives   Outcomes
+Gives   Outcomes, and the texts of the answers where the file holds them
 
 Columns, in any case: ``model_a`` and ``model_b`` (or ``policy_a``/``policy_b``, ``first``/``second``, ``a``/``b``);
 ``winner`` (``model_a``, ``a``, a policy's own name, ``tie``, ``tie (bothbad)`` ...) or ``preferred``, the probability
 of the first from 0 to 1; ``prompt_id``, ``question_id``, ``prompt``, ``question`` or ``instruction``; ``judge`` or
-``annotator``. Without a prompt each row is one of its own. The first of the two stood in slot A. A row that says no
-winner is counted, never dropped in silence.
+``annotator``; ``response_a`` and ``response_b`` (or ``answer_``, ``output_``, ``text_``) for a control of length and
+style. Without a prompt each row is one of its own; without a judge each row counts by itself. The first of the two
+stood in slot A. A row that says no winner is counted, never dropped in silence.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,55 +29,99 @@ from prefkit.rows.files import read_rows
 SIDES = (("model_a", "model_b"), ("policy_a", "policy_b"), ("first", "second"), ("a", "b"))
 PROMPTS = ("prompt_id", "question_id", "prompt", "question", "instruction")
 JUDGES = ("judge", "annotator")
+TEXTS = ("response", "answer", "output", "text")
 TIES = ("tie", "tie (bothbad)", "both_bad", "bothbad", "draw", "both")
 NO_WINNER = "rows that name no winner"
 ITSELF = "rows of a policy with itself"
+NO_POLICY = "rows that name no policy"
+NO_JUDGE = "the file"
 _COLUMNS = "columns such as model_a, model_b, winner"
 
 
-def comparison_outcomes(path: Path) -> Outcomes:
+@dataclass(frozen=True)
+class Comparisons:
+    """``responses`` are prompt, policy and text of the answers, one of each."""
+
+    outcomes: Outcomes
+    responses: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A comparison; ``judge`` is None where the file names none."""
+
+    prompt: str
+    judge: str | None
+    one: str
+    other: str
+    share: float
+    text: str | None
+    other_text: str | None
+
+
+def read_comparisons(path: Path) -> Comparisons:
     """The comparisons of a file.
 
     Raises:
         InputError: there is no such file, it is broken, lacks the columns, or holds no comparison with a winner.
     """
-    codes: dict[str, dict[str, int]] = {"prompt": {}, "judge": {}, "policy": {}}
-    rows: list[tuple[int, int, int, int, float]] = []
+    rows: list[_Row] = []
     left_out: Counter[str] = Counter()
     for number, row in enumerate(read_rows(path), 1):
         if row.broken:
             left_out["broken rows"] += 1
             continue
-        values = {str(name).strip().casefold(): value for name, value in row.values.items()}
-        one, other = _sides(path, values)
-        share = _preferred(values, one, other)
-        if one == other:
-            left_out[ITSELF] += 1
-        elif math.isnan(share):
-            left_out[NO_WINNER] += 1
+        taken = _taken({str(name).strip().casefold(): value for name, value in row.values.items()}, path, number)
+        if isinstance(taken, str):
+            left_out[taken] += 1
         else:
-            prompt = _named(values, PROMPTS, f"row {number}")
-            judge = _named(values, JUDGES, "the file")
-            names = (("prompt", prompt), ("judge", judge), ("policy", one), ("policy", other))
-            place = [codes[what].setdefault(name, len(codes[what])) for what, name in names]
-            rows.append((place[0], place[1], place[2], place[3], share))
+            rows.append(taken)
     if not rows:
-        found = "no comparison" + "".join(f", {count:,} {reason}" for reason, count in left_out.items())
+        found = ", ".join(["0 comparisons with a winner", *(f"{count:,} {why}" for why, count in left_out.items())])
         raise InputError(path, found, "rows with two policies and a winner", f"Check its {_COLUMNS}.")
-    return _outcomes(path, codes, rows, dict(left_out))
+    answers = [(row.prompt, row.one, row.text) for row in rows]
+    answers += [(row.prompt, row.other, row.other_text) for row in rows]
+    texts = dict.fromkeys((prompt, policy, text) for prompt, policy, text in answers if text is not None)
+    return Comparisons(_outcomes(path, rows, dict(left_out)), tuple(texts))
 
 
-def _sides(path: Path, values: Mapping[str, Any]) -> tuple[str, str]:
-    for one, other in SIDES:
-        if values.get(one) not in (None, "") and values.get(other) not in (None, ""):
-            return str(values[one]).strip(), str(values[other]).strip()
-    there = ", ".join(map(str, values)) or "nothing"
-    raise InputError(path, f"a row with {there}", _COLUMNS, "Rename the columns, or import it into a run.")
+def comparison_outcomes(path: Path) -> Outcomes:
+    """The comparisons of a file, without texts.
+
+    Raises:
+        InputError: as `read_comparisons`.
+    """
+    return read_comparisons(path).outcomes
 
 
-def _named(values: Mapping[str, Any], names: tuple[str, ...], otherwise: str) -> str:
-    given = (str(values[name]) for name in names if values.get(name) not in (None, ""))
-    return next(given, otherwise)
+def _taken(values: Mapping[str, Any], path: Path, number: int) -> _Row | str:
+    """A row, or why it is none."""
+    sides = next((sides for sides in SIDES if sides[0] in values and sides[1] in values), None)
+    if sides is None:
+        there = ", ".join(values) or "nothing"
+        where = f"row {number} with {there}"
+        raise InputError(path, where, _COLUMNS, "Rename the columns, or import it into a run.")
+    one, other = (_named(values, (side,)) for side in sides)
+    if one is None or other is None:
+        return NO_POLICY
+    if one == other:
+        return ITSELF
+    share = _preferred(values, one, other)
+    if math.isnan(share):
+        return NO_WINNER
+    text, other_text = (_text(values, side) for side in ("a", "b"))
+    prompt = _named(values, PROMPTS) or f"row {number}"
+    return _Row(prompt, _named(values, JUDGES), one, other, share, text, other_text)
+
+
+def _text(values: Mapping[str, Any], side: str) -> str | None:
+    found = (values[f"{name}_{side}"] for name in TEXTS if isinstance(values.get(f"{name}_{side}"), str))
+    return next(found, None)
+
+
+def _named(values: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
+    given = (str(values[name]).strip() for name in names if values.get(name) not in (None, ""))
+    return next(given, None)
 
 
 def _preferred(values: Mapping[str, Any], one: str, other: str) -> float:
@@ -96,36 +142,37 @@ def _preferred(values: Mapping[str, Any], one: str, other: str) -> float:
     return 1.0 if plain in firsts else 0.0 if plain in seconds else math.nan
 
 
-def _outcomes(
-    path: Path,
-    codes: Mapping[str, Mapping[str, int]],
-    rows: list[tuple[int, int, int, int, float]],
-    left_out: dict[str, int],
-) -> Outcomes:
-    policies = sorted(codes["policy"])
-    place = np.empty(len(policies), np.int64)
-    place[[codes["policy"][name] for name in policies]] = np.arange(len(policies))
-    prompt, judge, one, other = np.asarray([row[:4] for row in rows], dtype=np.int64).T
-    share = np.asarray([row[4] for row in rows])
-    one, other = place[one], place[other]
+def _outcomes(path: Path, rows: list[_Row], left_out: dict[str, int]) -> Outcomes:
+    policies = {name: code for code, name in enumerate(sorted({row.one for row in rows} | {row.other for row in rows}))}
+    prompts = {name: code for code, name in enumerate(dict.fromkeys(row.prompt for row in rows))}
+    judges = {name: code for code, name in enumerate(dict.fromkeys(row.judge or NO_JUDGE for row in rows))}
+    prompt = np.asarray([prompts[row.prompt] for row in rows], np.int64)
+    one = np.asarray([policies[row.one] for row in rows], np.int64)
+    other = np.asarray([policies[row.other] for row in rows], np.int64)
+    share = np.asarray([row.share for row in rows])
+    length = np.asarray([UNKNOWN if row.text is None else len(row.text) for row in rows], np.int64)
+    other_length = np.asarray([UNKNOWN if row.other_text is None else len(row.other_text) for row in rows], np.int64)
     forward = one < other
     first, second = np.minimum(one, other), np.maximum(one, other)
-    _, pair = np.unique((prompt * len(policies) + first) * len(policies) + second, return_inverse=True)
-    unknown = np.full(len(rows), UNKNOWN)
+    # Answers of one length are taken for the same ones; a row without a judge is nobody's second answer to another.
+    alone = np.asarray([number if row.judge is None else -1 for number, row in enumerate(rows)], np.int64)
+    lengths = np.where(forward, length, other_length), np.where(forward, other_length, length)
+    keys = np.stack([prompt, first, second, *lengths, alone], axis=1)
+    _, pair = np.unique(keys, axis=0, return_inverse=True)
     return Outcomes(
         prompt=prompt,
-        judge=judge,
+        judge=np.asarray([judges[row.judge or NO_JUDGE] for row in rows], np.int64),
         first=first,
         second=second,
         preferred=np.where(forward, share, 1 - share),
         shown_first=forward,
-        length_first=unknown,
-        length_second=unknown,
-        topic=unknown,
-        pair=pair.astype(np.int64),
+        length_first=lengths[0],
+        length_second=lengths[1],
+        topic=np.full(len(rows), UNKNOWN),
+        pair=pair.reshape(-1).astype(np.int64),
         kind=np.full(len(rows), KINDS.index("comparison")),
-        prompts=tuple(codes["prompt"]),
-        judges=tuple(codes["judge"]),
+        prompts=tuple(prompts),
+        judges=tuple(judges),
         policies=tuple(policies),
         topics=(),
         left_out=left_out,

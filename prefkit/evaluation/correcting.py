@@ -19,9 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefkit.errors import PrefkitError
+from prefkit.evaluation.intervals import HELD_BACK, effective, interval
 from prefkit.evaluation.outcomes import Floats, Outcomes, balanced
-from prefkit.evaluation.win_rates import HELD_BACK, PromptMeans, WinRate, Z, interval, prompt_means, win_rate
-from prefkit.resampling import TAIL, wilson
+from prefkit.evaluation.rates import PromptMeans, WinRate, prompt_means, win_rate
+from prefkit.resampling import wilson
 
 LEAST = 10
 """Labelled prompts without which nothing is corrected."""
@@ -80,7 +81,7 @@ def corrected_interval(judge: Floats, others: Floats, people: Floats) -> tuple[F
     if count < LEAST:
         raise ValueError(f"at least {LEAST} labelled prompts; got {count}")
     alone_low, alone_high = interval(people)
-    if not more:
+    if more < 2:  # the judge has nothing to add
         return people.mean(axis=-1), alone_low, alone_high, np.zeros(people.shape[:-1])
     weight = _weights(judge, others, people)
     estimate = (people - weight * (judge - others.mean(axis=-1, keepdims=True))).mean(axis=-1).clip(0, 1)
@@ -109,16 +110,14 @@ def _weights(judge: Floats, others: Floats, people: Floats) -> Floats:
 
 def _wilson(people: Floats, predicted: Floats, of_others: Floats, estimate: Floats) -> tuple[Floats, Floats]:
     """Wilson's interval with the people's effective number of prompts, times how much less the estimate varies."""
-    from scipy.special import stdtrit
-
     count = people.shape[-1]
     mean = people.mean(axis=-1)
     variances = []
     for values in (people, people - predicted):
         squares = ((values - values.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
         variances.append((squares + HELD_BACK) / (count - 1) / count)
-    worth = (mean * (1 - mean) + HELD_BACK / count) / variances[0] * (count - 1) / count
-    worth = worth * variances[0] / (variances[1] + of_others) * (Z / float(stdtrit(count - 1, 1 - TAIL))) ** 2
+    share = variances[0] * count * (count - 1) / (count * mean * (1 - mean) + HELD_BACK)
+    worth = effective(count, share) * variances[0] / (variances[1] + of_others)
     low, high = np.vectorize(wilson, otypes=[float, float])(estimate, worth)
     return low, high
 

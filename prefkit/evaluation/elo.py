@@ -20,7 +20,7 @@ from prefkit.evaluation.strengths import Floats
 
 START = 1000.0
 SCALE = 400.0
-AT_ONCE = 1_000_000
+MOST_ROWS = 100_000
 """Rows that are counted at most: with more, a random part of them, as each shuffle goes through them one by one."""
 
 
@@ -40,9 +40,11 @@ class EloRating:
 
 @dataclass(frozen=True)
 class Elo:
-    """The ratings, best mean first, and in which share of the shuffles the same policy came first as in the mean."""
+    """The ratings, best mean first, out of how many rows, and in which share of the shuffles the same policy came first
+    as in the mean."""
 
     ratings: tuple[EloRating, ...]
+    rows: int
     shuffles: int
     step: float
     same_winner: float
@@ -66,8 +68,8 @@ def elo(outcomes: Outcomes, *, step: float = 16.0, shuffles: int = 100, seed: in
         raise PrefkitError(outcomes.source or "outcomes", "no comparison", "comparisons to rate by", "Judge some.")
     rng = np.random.default_rng(seed)
     rows = np.arange(len(outcomes))
-    if len(rows) > AT_ONCE:
-        rows = np.sort(rng.choice(rows, AT_ONCE, replace=False))
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(rng.choice(rows, MOST_ROWS, replace=False))
     orders = np.stack([rows, *(rng.permutation(rows) for _ in range(shuffles))])
     shown = np.unique(np.concatenate([outcomes.first, outcomes.second]))
     ratings = _counted(outcomes, orders, step)[:, shown]
@@ -87,7 +89,7 @@ def elo(outcomes: Outcomes, *, step: float = 16.0, shuffles: int = 100, seed: in
         )
         for at in best_first
     )
-    return Elo(rated, shuffles, step, float((ranks[:, best_first[0]] == 1).mean()))
+    return Elo(rated, len(rows), shuffles, step, float((ranks[:, best_first[0]] == 1).mean()))
 
 
 def _counted(outcomes: Outcomes, orders: np.ndarray[tuple[int, int], np.dtype[np.int64]], step: float) -> Floats:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prefkit.evaluation.intervals import interval, mostly_ties
 from prefkit.evaluation.length_rows import MIN_PROMPTS, PRIOR_SD, Design, Floats, Ints, Rows, rows_of, spread_of
 from prefkit.evaluation.outcomes import Outcomes
-from prefkit.resampling import TAIL, wilson
+from prefkit.resampling import TAIL
 
 DIFFICULTY_SD = 1.5
 """Of prompts' difficulties before anything is seen, in log-odds: that of AlpacaEval's own."""
@@ -49,9 +50,13 @@ def estimate_of(rows: Rows, design: Design) -> tuple[Estimate, list[str]]:
     if size < MIN_PROMPTS:
         few = f"{size} prompts are too few to control for length: it takes {MIN_PROMPTS}."
         return Estimate(None, None, None, None), [few]
-    if raw in (0.0, 1.0):
-        all_one_way = f"Every comparison was {'won' if raw else 'lost'}, so length could change nothing that was seen."
-        return Estimate(raw, *wilson(raw, size), None), [all_one_way]
+    means = rows.prompt_means()
+    wide = interval(means)
+    if np.ptp(means) < 1e-12:
+        said = {0.0: "was lost", 0.5: "was a tie", 1.0: "was won"}.get(raw, "went the same way")
+        return Estimate(raw, float(wide[0]), float(wide[1]), None), [
+            f"Every comparison {said}, so length could change nothing that was seen."
+        ]
     weights = fit_logistic(design.seen, rows.preferred, rows.weight, design.prior)
     pulls, rate_pulls, value = _left_out(rows, design, weights)
     clusters = len(pulls)
@@ -59,6 +64,8 @@ def estimate_of(rows: Rows, design: Design) -> tuple[Estimate, list[str]]:
     errors = np.sqrt(shrink * (pulls**2).sum(axis=0))
     error = math.sqrt(shrink * float((rate_pulls**2).sum()))
     low, high = _interval(value, error, size - design.seen.shape[1])
+    if mostly_ties(means):  # too few to see a spread
+        low, high = min(low, float(wide[0])), max(high, float(wide[1]))
     found = zip(design.names, weights.tolist(), errors.tolist(), strict=True)
     return Estimate(value, low, high, error, weights, tuple(Coefficient(*one) for one in found)), []
 
@@ -79,11 +86,12 @@ def _left_out(rows: Rows, design: Design, weights: Floats) -> tuple[Floats, Floa
     without = info.sum(axis=0) + np.diag(design.prior) - info
     pulls = np.linalg.solve(without, score[:, :, None])[:, :, 0]
     alike = sigmoid(design.alike @ weights)
-    total = float(rows.counts.sum())
-    value = float(alike @ rows.counts / total)
-    gradient = (rows.counts * alike * (1 - alike)) @ design.alike / total
-    mine = np.bincount(cluster, rows.counts, size)
-    own = np.bincount(cluster, rows.counts * (alike - value), size) / np.maximum(total - mine, 1.0)
+    shares = rows.shares()
+    total = float(shares.sum())
+    value = float(alike @ shares / total)
+    gradient = (shares * alike * (1 - alike)) @ design.alike / total
+    mine = np.bincount(cluster, shares, size)
+    own = np.bincount(cluster, shares * (alike - value), size) / np.maximum(total - mine, 1.0)
     return pulls, own + pulls @ gradient, value
 
 
@@ -99,7 +107,7 @@ def _interval(value: float, error: float, freedom: int) -> tuple[float, float]:
 
 def predictions(rows: Rows, design: Design, weights: Floats) -> Floats:
     """The chance with the answers alike, of each of the policy's rows."""
-    return sigmoid(design.alike[rows.counts > 0] @ weights)
+    return sigmoid(design.alike[rows.mine] @ weights)
 
 
 def fit_logistic(x: Floats, target: Floats, weight: Floats, prior: Floats) -> Floats:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from prefkit.evaluation.intervals import HELD_BACK, Z, effective
 from prefkit.evaluation.outcomes import Outcomes
-from prefkit.resampling import TAIL, wilson
+from prefkit.resampling import wilson
 
-Z = 1.959963984540054
 MOST = 10_000_000
 """Prompts beyond which nobody plans."""
 ALIKE = 0.4
@@ -120,20 +120,18 @@ def for_width(spread: Spread, reach: float, comparisons: Sequence[int] = (1, 2, 
 
 def _prompts(spread: Spread, variance: float, reach: float) -> int | None:
     """The least number of prompts, whose means have this variance, for so narrow an interval."""
-    bare = max(spread.rate * (1 - spread.rate), 1e-4)
 
     def narrow(count: int) -> bool:
-        low, high = wilson(spread.rate, _worth(count) * bare / max(variance, 1e-6))
+        low, high = wilson(spread.rate, _worth(spread.rate, variance, count))
         return (high - low) / 2 <= reach
 
     return _least(narrow)
 
 
-def _worth(count: int) -> float:
-    """How many prompts Wilson's interval is given for so many: one less, and Student's t for the normal."""
-    from scipy.special import stdtrit
-
-    return (Z / float(stdtrit(count - 1, 1 - TAIL))) ** 2 * (count - 1)
+def _worth(rate: float, variance: float, count: int) -> float:
+    """How many prompts Wilson's interval is given for so many whose means have this variance."""
+    share = ((count - 1) * variance + HELD_BACK) / (count * rate * (1 - rate) + HELD_BACK)
+    return float(effective(count, share))
 
 
 def _least(enough: Callable[[int], bool]) -> int | None:
@@ -154,7 +152,8 @@ def for_power(spread: Spread, power: float = 0.8, comparisons: Sequence[int] = (
     expected.
 
     Wilson's interval leaves out one half where the rate is further from it than z / 2 sqrt(n_eff); the rate found is
-    further than that with the wanted probability where the expected one is by z_power standard errors more.
+    further than that with the wanted probability where the expected one is by z_power standard errors more, and half a
+    step more, as rates go in steps of one comparison.
 
     Args:
         spread: of the answers, with the rate that is to be told from one half.
@@ -169,14 +168,14 @@ def for_power(spread: Spread, power: float = 0.8, comparisons: Sequence[int] = (
     if not 0 < power < 1:
         raise ValueError(f"a power lies between 0 and 1; got {power}")
     beyond = float(ndtri(power))
-    gap, bare = abs(spread.rate - 0.5), max(spread.rate * (1 - spread.rate), 1e-4)
+    gap = abs(spread.rate - 0.5)
     found = []
     for each in comparisons:
-        variance = max(spread.of_prompt(each), 1e-6)
+        variance = spread.of_prompt(each)
 
-        def told(count: int, variance: float = variance) -> bool:
-            edge = Z / 2 / math.sqrt(_worth(count) * bare / variance)
-            return edge + beyond * math.sqrt(variance / count) <= gap
+        def told(count: int, variance: float = variance, each: int = each) -> bool:
+            edge = Z / 2 / math.sqrt(_worth(spread.rate, variance, count))
+            return edge + beyond * math.sqrt(variance / count) + 1 / (2 * count * each) <= gap
 
         found.append(Plan(comparisons=each, prompts=_least(told) if gap > 1e-9 else None))
     return found

@@ -1,6 +1,6 @@
-"""Strengths of policies out of counts of who was preferred to whom: Bradley-Terry, with ties, a first slot and a prior.
+"""Strengths of policies out of counts of who was preferred to whom: Bradley-Terry, with ties, covariates and a prior.
 
-Reads   tallies: for each cell (two policies, and which of them was shown first) how often one won, tied, lost
+Reads   tallies: for each cell (two policies, and what of them differs as shown) how often one won, tied, lost
 Gives   strengths in log-odds, for many draws of the tallies at once; where a draw says nothing of somebody
 
 The likelihood is concave in everything that is fitted, so that Newton's method with halved steps finds the one maximum;
@@ -39,26 +39,28 @@ _ROOM = 4_000_000  # floats of Hessian matrices at once
 class Cells:
     """Who can be compared with whom: cell c is of the policies ``one`` < ``other``.
 
-    one, other: [cells] codes of policies; slot: [cells] 1 where ``one`` was shown first, -1 where ``other`` was, 0
-    where that is unknown or left out. Tallies are [draws, 3, cells]: ``one`` won, tie, ``other`` won.
+    one, other: [cells] codes of policies. extra: [cells, terms] what else speaks for ``one``, such as 1 where it was
+    shown first, -1 where ``other`` was; each term has a weight, with a normal prior of precision ``held`` [terms].
+    Tallies are [draws, 3, cells]: ``one`` won, tie, ``other`` won.
     """
 
     policies: int
     one: Ints
     other: Ints
-    slot: Floats
+    extra: Floats
+    held: Floats
     ties: Ties
     prior: float
 
     @property
-    def with_slot(self) -> bool:
-        """Whether the first slot has a term."""
-        return bool((self.slot != 0).any())
+    def untied(self) -> int:
+        """How many parameters there are but that of ties: strengths, weights."""
+        return self.policies + self.extra.shape[1]
 
     @property
     def size(self) -> int:
-        """How many parameters there are: strengths, first slot, ties."""
-        return self.policies + self.with_slot + (self.ties != "half")
+        """How many parameters there are: strengths, weights, ties."""
+        return self.untied + (self.ties != "half")
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ class Slopes:
 def differences(cells: Cells, parameters: Floats) -> Floats:
     """[draws, cells]: how much stronger ``one`` is as shown, in log-odds."""
     found: Floats = parameters[:, cells.one] - parameters[:, cells.other]
-    if cells.with_slot:
-        found = found + parameters[:, cells.policies, None] * cells.slot
+    if cells.extra.shape[1]:
+        found = found + parameters[:, cells.policies : cells.untied] @ cells.extra.T
     return found
 
 
@@ -147,24 +149,21 @@ class Board:
     """The cells of a board, ready to be fitted to many tallies."""
 
     def __init__(self, cells: Cells) -> None:
-        from scipy.sparse import csr_array
+        from scipy.sparse import csr_array, hstack
 
         self.cells = cells
         count = len(cells.one)
         rows, ones = np.arange(count), np.ones(count)
         shape = (count, cells.policies)
         place = (np.concatenate([rows, rows]), np.concatenate([cells.one, cells.other]))
-        self._sides = csr_array((np.concatenate([ones, -ones]), place), shape=shape)
-        self._signed = csr_array(self._sides.T)
-        self._unsigned = csr_array(abs(self._sides).T)
+        sides = csr_array((np.concatenate([ones, -ones]), place), shape=shape)
+        self.sides = csr_array(hstack([sides, csr_array(cells.extra)])) if cells.extra.shape[1] else sides
+        """[cells, size - tie parameter]: what the difference of each cell is made of."""
+        self._signed = csr_array(sides.T)
+        self._unsigned = csr_array(abs(sides).T)
         pairs, of_pair = np.unique(cells.one * cells.policies + cells.other, return_inverse=True)
         self._one, self._other = pairs // cells.policies, pairs % cells.policies
         self._by_pair = csr_array((ones, (of_pair, rows)), shape=(len(pairs), count)) if len(pairs) < count else None
-
-    def sides(self) -> Floats:
-        """[cells, size - tie parameter]: what the difference of each cell is made of."""
-        found = np.asarray(self._sides.todense())
-        return np.column_stack([found, self.cells.slot]) if self.cells.with_slot else found
 
     def terms(self, tallies: Floats, parameters: Floats) -> Terms:
         """Log-likelihood with the prior, and its derivatives.
@@ -185,16 +184,19 @@ class Board:
         curvature[:, self._other, self._one] = -between
         diagonal = np.arange(k)
         curvature[:, diagonal, diagonal] = (self._unsigned @ at.dd.T).T
-        if cells.with_slot:
-            gradient[:, k] = at.d @ cells.slot
-            curvature[:, :k, k] = curvature[:, k, :k] = (self._signed @ (at.dd * cells.slot).T).T
-            curvature[:, k, k] = at.dd @ cells.slot**2
+        for term, column in enumerate(cells.extra.T, k):
+            bent = at.dd * column
+            weight, held = parameters[:, term], cells.held[term - k]
+            value = value - held * weight**2 / 2
+            gradient[:, term] = at.d @ column - held * weight
+            curvature[:, :k, term] = curvature[:, term, :k] = (self._signed @ bent.T).T
+            curvature[:, term, k : cells.untied] = bent @ cells.extra
+            curvature[:, term, term] += held
         if tied:
             gradient[:, -1] = at.a.sum(axis=1)
             curvature[:, :k, -1] = curvature[:, -1, :k] = (self._signed @ at.da.T).T
+            curvature[:, k:-1, -1] = curvature[:, -1, k:-1] = at.da @ cells.extra
             curvature[:, -1, -1] = at.aa.sum(axis=1)
-            if cells.with_slot:
-                curvature[:, k, -1] = curvature[:, -1, k] = at.da @ cells.slot
         if cells.prior:
             average = _logistic(strength)
             value = value + cells.prior * (strength / 2 - np.logaddexp(0.0, strength)).sum(axis=1)
@@ -247,16 +249,24 @@ class Board:
         return done
 
     def _steps(self, terms: Terms, at: Floats) -> Floats:
+        self._held_at_bounds(terms, at)
         try:
             step = np.asarray(np.linalg.solve(terms.curvature, terms.gradient[..., None])[..., 0], dtype=np.float64)
         except np.linalg.LinAlgError:  # one of the draws says nothing of the first slot
             step = np.asarray((np.linalg.pinv(terms.curvature) @ terms.gradient[..., None])[..., 0], dtype=np.float64)
-        if self.cells.ties != "half":
-            low, high = BOUNDS[self.cells.ties]
-            stuck = ((at[:, -1] <= low) & (step[:, -1] < 0)) | ((at[:, -1] >= high) & (step[:, -1] > 0))
-            step[stuck, -1] = 0.0
         longest = np.abs(step).max(axis=1, keepdims=True)
         return step * np.minimum(1.0, 3.0 / np.maximum(longest, 1e-300))
+
+    def _held_at_bounds(self, terms: Terms, at: Floats) -> None:
+        """A tie parameter that would leave its bounds stays there, and the others move without it."""
+        if self.cells.ties == "half":
+            return
+        low, high = BOUNDS[self.cells.ties]
+        pull = terms.gradient[:, -1]
+        stuck = ((at[:, -1] <= low) & (pull < 0)) | ((at[:, -1] >= high) & (pull > 0))
+        terms.gradient[stuck, -1] = 0.0
+        terms.curvature[stuck, -1, :] = terms.curvature[stuck, :, -1] = 0.0
+        terms.curvature[stuck, -1, -1] = 1.0
 
     def _bounded(self, parameters: Floats) -> Floats:
         if self.cells.ties != "half":
@@ -267,10 +277,11 @@ class Board:
     def beaten(self, tallies: Floats) -> Bools:
         """[draws, policies, policies]: whether the first was ever beaten or tied by the second."""
         found = np.zeros((len(tallies), self.cells.policies, self.cells.policies), dtype=bool)
-        won, lost = tallies[:, 0] + tallies[:, 1] > 0, tallies[:, 2] + tallies[:, 1] > 0
-        for cell, (one, other) in enumerate(zip(self.cells.one, self.cells.other, strict=True)):
-            found[:, other, one] |= won[:, cell]
-            found[:, one, other] |= lost[:, cell]
+        won, lost = tallies[:, 0] + tallies[:, 1], tallies[:, 2] + tallies[:, 1]
+        if self._by_pair is not None:
+            won, lost = (self._by_pair @ won.T).T, (self._by_pair @ lost.T).T
+        found[:, self._other, self._one] = won > 0
+        found[:, self._one, self._other] = lost > 0
         return found
 
     def whole(self, tallies: Floats) -> tuple[Bools, Bools]:
