@@ -22,6 +22,8 @@ The way the data goes, and what stands where:
     training/                           pairs -> reward models: trained, frozen, scored, served, measured
         |
     policies/                           pairs, reward models -> policies: trained, sampled, looked at, measured
+        |
+    evaluation/                         judgements, rewards -> win rates, rankings; the report of a run
 
     rows/                               files of other tools, row by row
     models/                             chat models behind one interface; the engine that asks them
@@ -36,8 +38,8 @@ The way the data goes, and what stands where:
     demo.py  cli/                       the sample, the commands
 
 Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the
-records. Only ``policies`` uses ``training``. ``importing``, ``training`` and ``policies`` read files of others through
-``rows``; ``generating`` and ``judging`` ask ``models``; neither imports a stage.
+records. Only ``policies`` uses ``training``. ``importing``, ``training``, ``policies`` and ``evaluation`` read files of
+others through ``rows``; ``generating`` and ``judging`` ask ``models``; neither imports a stage.
 """
 
 __version__ = "0.1.0"

@@ -66,6 +66,7 @@ def demo_steps(folder: Path) -> Iterator[Step]:
     )
     yield Step("Where the run stands.", ["status", run])
     yield from asking_steps(str(folder / "asked"), str(sample / "prompts.csv"))
+    yield Step("All of the first run on one page, for a browser, with what was not measured.", ["report", run])
 
 
 def asking_steps(run: str, prompts: str) -> Iterator[Step]:

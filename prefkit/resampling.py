@@ -85,7 +85,7 @@ class Clusters:
     """
 
     def __init__(self, prompts: Ints, seed: int, most: int | None = None) -> None:
-        self._names = np.unique(prompts)
+        self._names = prompts if (np.diff(prompts) > 0).all() else np.unique(prompts)
         self.size = min(len(self._names), most or MAX_CLUSTERS)
         self.grouped = len(self._names) > self.size
         self._group = np.arange(len(self._names))
@@ -135,7 +135,7 @@ def _figure(sums: Sums, drawn: Floats) -> Figure:
     # A figure that one draw in twenty leaves undefined has no interval at 95%.
     enough = size > 1 and len(defined) > 0.95 * len(drawn)
     if enough and np.ptp(defined) > 1e-12:
-        low, high = _bca(value, defined, sums.figure(total - taking_part), size)
+        low, high = bca(value, defined, sums.figure(total - taking_part), size)
     elif sums.share and size:
         low, high = wilson(value, size)
     else:
@@ -143,8 +143,9 @@ def _figure(sums: Sums, drawn: Floats) -> Figure:
     return Figure(value, low, high, sums.count, size)
 
 
-def _bca(value: float, drawn: Floats, without_one: Floats, size: int) -> tuple[float, float]:
-    """The BCa interval with expanded levels.
+def bca(value: float, drawn: Floats, without_one: Floats, size: int) -> tuple[float, float]:
+    """The BCa interval of a value with expanded levels, from drawn values [resamples], the values without one cluster
+    [clusters], and the number of clusters.
 
     Source: Efron 1987, doi:10.1080/01621459.1987.10478410; the levels, Hesterberg 2015,
     doi:10.1080/00031305.2015.1089789, section 5.3.

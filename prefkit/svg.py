@@ -59,18 +59,27 @@ def whole(title: str, words: str, parts: Sequence[str], width: float, height: fl
     )
 
 
+CORNERS = {
+    1: ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+    2: ((0, -5.4), (5.4, 0), (0, 5.4), (-5.4, 0)),
+    3: ((0, -5), (5, 4), (-5, 4)),
+    4: ((0, 5), (5, -4), (-5, -4)),
+}
+"""Of a series' mark, in pixels from its middle; the first series has a circle."""
+
+
 def shape(which: int, x: float, y: float, filled: bool) -> str:
     """A series' mark; hollow where a value has no interval."""
     paint = f'fill="{COLOURS[which] if filled else "#fff"}" stroke="{COLOURS[which]}" stroke-width="1.4"'
+    return outline(which, x, y, paint)
+
+
+def outline(which: int, x: float, y: float, attributes: str) -> str:
+    """A series' mark, painted by attributes: a colour, or a class where the page has the colours."""
     if which == 0:
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.2" {paint}/>'
-    corners = {
-        1: ((-4, -4), (4, -4), (4, 4), (-4, 4)),
-        2: ((0, -5.4), (5.4, 0), (0, 5.4), (-5.4, 0)),
-        3: ((0, -5), (5, 4), (-5, 4)),
-        4: ((0, 5), (5, -4), (-5, -4)),
-    }[which]
-    return f'<polygon points="{" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)}" {paint}/>'
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.2" {attributes}/>'
+    corners = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in CORNERS[which])
+    return f'<polygon points="{corners}" {attributes}/>'
 
 
 def line(x: float, y: float, to_x: float, to_y: float, colour: str, width: float = 1, dashed: bool = False) -> str:

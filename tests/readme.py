@@ -1,6 +1,7 @@
-"""The blocks of the README and of docs/evaluating.md: what they say is what they do.
+"""The blocks of the README and of the pages of docs that start from the sample: what they say is what they do.
 
-python tests/readme.py      writes the real output under every command of both
+python tests/readme.py                  writes the real output under every command of all of them
+python tests/readme.py win-rates ...    of these pages of docs only
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 README = Path(__file__).parent.parent / "README.md"
-EVALUATING = README.parent / "docs" / "evaluating.md"
+DOCS = README.parent / "docs"
+EVALUATING = DOCS / "evaluating.md"
+PAGES = ("evaluating", "win-rates", "length-control")
+"""Pages whose commands start from the sample, imported."""
 BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
 QUIET = ("prefkit demo", "prefkit build-pairs runs/first", "prefkit train-rm")
 """Commands whose output is left out."""
@@ -114,9 +118,11 @@ def written_anew(page: Path, run: Callable[[str, Path], str], prepare: Callable[
 
 
 def main() -> None:
-    """Put the real output into the README and docs/evaluating.md."""
-    written_anew(README, in_shell)
-    written_anew(EVALUATING, in_this_process, with_the_sample)
+    """Put the real output into the README and the pages, or into those that are named."""
+    if not sys.argv[1:]:
+        written_anew(README, in_shell)
+    for page in sys.argv[1:] or PAGES:
+        written_anew(DOCS / f"{page}.md", in_this_process, with_the_sample)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,18 @@ import pytest
 import prefkit
 
 ROOT = Path(prefkit.__file__).parent
-STAGES = {"importing", "prompts", "generating", "judging", "annotation", "agreement", "pairs", "training", "policies"}
+STAGES = {
+    "importing",
+    "prompts",
+    "generating",
+    "judging",
+    "annotation",
+    "agreement",
+    "pairs",
+    "training",
+    "policies",
+    "evaluation",
+}
 BENEATH = ("models", "rows")
 READS = {"policies": {"training"}}
 
@@ -26,7 +37,9 @@ def test_the_docstring_draws_every_module_and_no_other():
     assert drawn == there
 
 
-@pytest.mark.parametrize("folder", ["training", "policies", "training/serving", "training/measuring", "rows"])
+@pytest.mark.parametrize(
+    "folder", ["training", "policies", "training/serving", "training/measuring", "rows", "evaluation", "evaluation/report"]
+)
 def test_a_folder_is_drawn_in_its_own_docstring(folder: str):
     drawn = re.findall(r"\w+(?:\.py|/)", (ROOT / folder / "__init__.py").read_text())
     there = [path.name for path in (ROOT / folder).glob("*.py") if path.name != "__init__.py"]

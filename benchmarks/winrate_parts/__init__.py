@@ -1,0 +1,1 @@
+"""Parts of the proof of win rates, each of which runs by itself."""
