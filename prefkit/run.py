@@ -15,6 +15,7 @@
     rewards.jsonl        appended
     policies/            a folder for each, training.json written last
     iterations/          a folder for each, its rounds in it
+    report/              written whole
 
 Any of the three JSONL files may be a Parquet file of the same columns instead; the ending says which. One process
 writes at a time: ``Run.writing`` holds the lock and first clears what a killed process left behind. A stage that

@@ -232,4 +232,4 @@ def _next(run: Run, counts: Counter[str]) -> str:
         return f"prefkit pairs {run.path} --sample 5; then prefkit train-rm {run.path}"
     if not any(run.path.glob("policies/*/training.json")):
         return f"prefkit eval-rm {run.path} --rm NAME; then prefkit train-policy {run.path} --rm NAME"
-    return f"prefkit chat {run.path}:NAME, or prefkit export {run.path} --policy NAME"
+    return f"prefkit chat {run.path}:NAME, or prefkit export {run.path} --policy NAME; prefkit report {run.path}"

@@ -302,11 +302,10 @@ def test_a_second_command_on_the_same_run_is_refused_while_the_first_one_asks(ru
     with running(latency=30) as server:
         point_at(run, server.url)
         with subprocess.Popen(command(run), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            while not server.counts()["in_flight"]:
+            while server.counts()["in_flight"] < ITEMS:
                 assert process.poll() is None
                 time.sleep(0.02)
-            seen = server.counts()["requests"]
             other = subprocess.run(command(run), capture_output=True, text=True, check=False)
             process.kill()
         assert other.returncode == 1 and f"in use by process {process.pid}" in other.stderr
-        assert server.counts()["requests"] == seen
+        assert server.counts()["requests"] == ITEMS

@@ -38,7 +38,8 @@ def test_the_docstring_draws_every_module_and_no_other():
 
 
 @pytest.mark.parametrize(
-    "folder", ["training", "policies", "training/serving", "training/measuring", "rows", "evaluation", "evaluation/report"]
+    "folder",
+    ["training", "policies", "training/serving", "training/measuring", "rows", "evaluation", "evaluation/report"],
 )
 def test_a_folder_is_drawn_in_its_own_docstring(folder: str):
     drawn = re.findall(r"\w+(?:\.py|/)", (ROOT / folder / "__init__.py").read_text())

@@ -535,6 +535,13 @@ def test_what_cannot_work_is_said_before_anything_is_written(run, base, place, p
     assert not (run / "iterations").exists()
 
 
+def test_rounds_say_what_to_do_where_most_answers_are_cut_off(run, base, place, prefkit):
+    given = arguments(run, base, place)
+    given.remove("--keep-cut-off")
+    outcome = prefkit(*given)
+    assert "most are cut off at 8 tokens: ask for longer ones (--answer-tokens)" in outcome.out
+
+
 def test_a_policy_that_writes_nothing_ends_with_how_much_was_left_out(run, base, place, prefkit, tmp_path):
     """Its first word is the end."""
     import torch

@@ -1,11 +1,12 @@
-"""What SmolLM2 learns of real pairs: DPO, SFT with ORPO behind it, two rounds on its own answers. Hours on a CPU.
+"""What SmolLM2 learns of real pairs: DPO, SFT with ORPO behind it, then two rounds on its own answers. Hours on a CPU.
 
     PREFKIT_DATA=FOLDER python -m benchmarks.policy_parts.learned OUT [--only dpo|orpo|rounds] [--prompts N]
 
 chatpsychiatrist: the widest pair of each prompt, a fifth of the prompts held out. The reward model is a linear head on
 SmolLM2's hidden states, each policy given an effect of its own while it is fitted; a second judge, on MiniLM's sentence
 embeddings, takes no part in the choice of pairs. Both are fitted on the training prompts. Each step is a command of
-prefkit on the run OUT/run, and goes on where it was cut.
+prefkit on the run OUT/run, and goes on where it was cut. The rounds start from what ORPO left: four in five answers of
+SmolLM2 itself are cut off at 256 tokens, and stand in no pair.
 
 What is asked for is that the policy got better, not by how much: intervals are of 32 to 45 prompts and one seed.
 """
@@ -26,7 +27,7 @@ JUDGE, SECOND = "judge", "second"
 WAYS = ("dpo", "orpo", "rounds")
 LOOKS = "--check-steps 11 --check-prompts 32 --check-tokens 200 --batch 8 --learning-rate 2e-5"
 TRAININGS = {"dpo": "--method dpo", "orpo": "--method orpo --sft-first 1"}
-ROUNDS = "--rounds 2 --samples 4 --held-out 32 --answer-tokens 256 --batch 4 --learning-rate 2e-5"
+ROUNDS = "--rounds 2 --samples 4 --held-out 32 --answer-tokens 200 --batch 8 --learning-rate 2e-5"
 
 
 def prepare(run: Path, data: Path) -> None:
@@ -66,9 +67,7 @@ def trained(run: Path, way: str) -> list[Check]:
 
 def rounds(run: Path, prompts: int) -> list[Check]:
     """Two rounds on the policy's own answers."""
-    command = (
-        f"iterate {run} --base smollm2 --rm {JUDGE} --second-rm {SECOND} --name rounds --prompts {prompts} {ROUNDS}"
-    )
+    command = f"iterate {run} --base orpo --rm {JUDGE} --second-rm {SECOND} --name rounds --prompts {prompts} {ROUNDS}"
     prefkit(command.split())
     folder, checks = run / "iterations" / "rounds", []
     start = json.loads((folder / "start" / "evaluation.json").read_text())
@@ -120,6 +119,8 @@ def main() -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     prepare(run, Path(os.environ["PREFKIT_DATA"]) / "chatpsychiatrist")
     checks = []
+    if asked.only == "rounds":
+        trained(run, "orpo")
     for way in [asked.only] if asked.only else WAYS:
         checks += rounds(run, asked.prompts) if way == "rounds" else trained(run, way)
     return report("policy-learned", checks)

@@ -31,6 +31,7 @@ import msgspec
 
 from prefkit.durable import make_folders, replacing
 from prefkit.errors import PrefkitError, RunError
+from prefkit.marking import CUT_OFF
 from prefkit.policies.choosing import pairs_of
 from prefkit.policies.opening import open_policy
 from prefkit.policies.round_answers import Rewards, Said, answers, free_memory, rewards
@@ -274,6 +275,9 @@ class _Work:
         self._say(f"round {number}: {len(pairs):,} pairs of {asked['answers']:,} answers to {len(prompts):,} prompts")
         for reason, count in left_out.items():
             self._say(f"  {count:,} {reason}")
+        if tally[f"answers left out: {CUT_OFF}"] > asked["answers"] / 2:
+            self._say(f"  most are cut off at {chosen.answer_tokens:,} tokens: ask for longer ones (--answer-tokens),")
+            self._say("  or start from a policy that comes to an end, such as one after train-policy --method sft")
         path = self._of(number) / "pairs.jsonl"
         if not pairs:
             reasons = "; ".join(f"{count:,} {reason}" for reason, count in left_out.items())
