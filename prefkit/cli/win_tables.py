@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from prefkit.evaluation.correcting import Corrected
     from prefkit.evaluation.length_control import LengthControlled
     from prefkit.evaluation.outcomes import Outcomes
+    from prefkit.evaluation.paired_scores import PairedScores
     from prefkit.evaluation.planning import Plan, Spread
+    from prefkit.evaluation.studies import Study
     from prefkit.evaluation.win_rates import Difference, WinRate, WinReport
 
 WIDE = 150
@@ -210,6 +212,39 @@ def corrected(one: Corrected) -> Iterator[RenderableType]:
     if one.unlike < UNLIKE:
         yield f"They do not look like one: judges rate them otherwise than the rest (p = {one.unlike:.4f})."
     yield ""
+
+
+def studied(scores: PairedScores, found: Sequence[Study], policy: str, baseline: str) -> Iterator[RenderableType]:
+    """Mean scores of the two beside each other, and whether the difference is chance."""
+    made = table(
+        "scores by prompt", "", policy, baseline, "difference", "higher", "same", "lower", "Wilcoxon p", "Holm",
+        "sign test", "r", "d",
+    )  # fmt: skip
+    for one in found:
+        gap = one.difference
+        ends = f" [{gap.low:+.2f}, {gap.high:+.2f}]" if gap.low is not None and gap.high is not None else ""
+        made.add_row(
+            one.question, f"{one.first_mean:.2f}", f"{one.second_mean:.2f}", f"{gap.value or 0:+.2f}{ends}",
+            f"{one.wins:,}", f"{one.ties:,}", f"{one.losses:,}", _p(one.wilcoxon), _p(one.holm), _p(one.sign),
+            _signed(one.rank_biserial), _signed(one.standardised),
+        )  # fmt: skip
+    yield made
+    who = scores.annotators[0] if len(scores.annotators) == 1 else f"{len(scores.annotators):,} annotators, averaged"
+    yield f"  {max(one.prompts for one in found):,} prompts, scored by {who}"
+    yield "  Holm: Wilcoxon's p, corrected for the questions; r: rank-biserial correlation; d: difference over its SD"
+    yield from (f"  left out: {count:,} {reason}" for reason, count in sorted(scores.left_out.items()))
+    yield from (f"  {one.question}: {note}" for one in found for note in one.notes)
+    yield ""
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
 
 
 def planned(rows: Outcomes, reach: float, power: float, figures: dict[str, Any]) -> Iterator[RenderableType]:

@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from prefkit.evaluation.length_control import LengthControlled, Method
     from prefkit.evaluation.outcomes import Outcomes
+    from prefkit.evaluation.paired_scores import PairedScores
+    from prefkit.evaluation.studies import Study
     from prefkit.evaluation.win_rates import WinRate
     from prefkit.run import Run
 
@@ -52,6 +54,9 @@ ALL = "all"
     help="--length-control alpaca: of prompts; from other policies over the same baseline, or from a CSV file.",
 )
 @click.option("--human-subset", is_flag=True, help="Correct the judges' rate by the people's on a part of the prompts.")
+@click.option(
+    "--study", is_flag=True, help="Also the scores of the two beside each other, with tests, as of a blind study."
+)
 @click.option("--plan", is_flag=True, help="How many prompts an interval of a width, or a test, would take.")
 @click.option(
     "--reach", type=click.FloatRange(0.5, 45), default=5.0, show_default=True, help="--plan: points to either side."
@@ -78,6 +83,7 @@ def win_rate(
     control: str | None,
     difficulty: str,
     human_subset: bool,
+    study: bool,
     plan: bool,
     reach: float,
     power: float,
@@ -90,6 +96,7 @@ def win_rate(
         prefkit win-rate runs/first --policy tuned --baseline gpt-4
         prefkit win-rate runs/first --policy tuned --baseline gpt-4 --principle all --judge llm:ollama/llama3.2
         prefkit win-rate runs/first --policy tuned --baseline gpt-4 --human-subset --plan
+        prefkit win-rate runs/first --policy gpt-4 --baseline chatgpt --judge human --study
         prefkit win-rate annotations.json --out rates.json
     """
     from prefkit.cli import win_tables as shows
@@ -134,6 +141,10 @@ def win_rate(
         corrected = corrected_rate(whole, policy, baseline, both_orders=both)
         shown += shows.corrected(corrected)
         figures["corrected"] = corrected
+    if study:
+        scores, found_studies = source_of.studies(policy, baseline)
+        shown += shows.studied(scores, found_studies, policy, baseline)
+        figures["studies"] = found_studies
     if plan:
         rows = balanced(whole.between(policy, baseline), both_orders=both)
         shown += shows.planned(rows, reach / 100, power / 100, figures)
@@ -253,6 +264,14 @@ class _Source:
         found = read_difficulties(path, list(words.values()))
         by_name = {name: found.get(words[name], found.get(name)) for name in rows.prompts}
         return {name: value for name, value in by_name.items() if value is not None}
+
+    def studies(self, policy: str, baseline: str) -> tuple[PairedScores, tuple[Study, ...]]:
+        """The scores of the two, by question."""
+        from prefkit.evaluation.paired_scores import run_studies
+
+        if self._run is None or self._rewards is not None:
+            raise click.UsageError("--study goes with a RUN whose answers were rated.")
+        return run_studies(self._run, policy, baseline, judges=self.judges or None)
 
     def by_principle(self, policy: str, baseline: str, both_orders: bool) -> tuple[dict[str, WinRate], list[str]]:
         """The rate on each principle, and in words which have none."""

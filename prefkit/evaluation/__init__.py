@@ -11,7 +11,9 @@ How often
 Among many
     rankings.py  strengths.py  tallies.py  draws.py        leaderboard: Bradley-Terry, its intervals
     boards.py  board_styles.py  board_shifts.py            boards by principle and judge; alike in form; two judges
-    separations.py  elo.py  studies.py                     who is told apart; ratings by order; blind studies
+    separations.py  elo.py                                 who is told apart; ratings by order
+Of two, by scores
+    studies.py  paired_scores.py                           win-rate --study: differences of scores, with tests
 On one page
     report/                                                report
 """
