@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from prefkit.cli.figures import WORDS, both, counts, gaps, interval, table, value
+from prefkit.cli.figures import WORDS, both, counts, gaps, interval, show, table, value
 from prefkit.cli.runs import RUN
 
 if TYPE_CHECKING:
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 RATINGS = ("direction", "exact", "weighted_kappa", "ac2", "alpha_ordinal", "icc_a")
 COMPARISONS = ("same_side", "exact", "kappa", "fleiss", "ac1", "alpha_nominal")
 OF_PAIRS = ("direction", "correlation", "exact", "kappa")
-WIDE = 130
 FEW = 15
 """Lines of a table about annotators; all of them are in the JSON."""
 CONSENSUS = "agreement/consensus.json"
@@ -79,7 +76,6 @@ def agree(
         prefkit agree runs/first --consensus dawid-skene
     """
     import msgspec
-    from rich.console import Console
 
     from prefkit.agreement.agree import AgreeSettings
     from prefkit.agreement.agree import agree as measured
@@ -95,9 +91,7 @@ def agree(
     with Bars() as bars:
         moved = bars.open("Reading judgements", file.stat().st_size if file else None, "MB")
         report = measured(opened, settings, moved)
-    console = Console(highlight=False, markup=False, emoji=False, width=_width())
-    for part in _rendered(report, whole=by == "principle"):
-        console.print(part)
+    show(_rendered(report, whole=by == "principle"), wide=130)
     if output:
         _write(output, msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
         click.echo(f"{output}: all figures")
@@ -106,11 +100,6 @@ def agree(
         click.echo(f"{picture}: the picture")
     if consensus:
         _consensus(opened, consensus, "judges" if all(map(is_model, report.group.annotators)) else "people", seed)
-
-
-def _width() -> int | None:
-    """As wide as the tables where nobody looks at a terminal: what is cut off there is lost."""
-    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
 
 
 def _write(path: Path, content: bytes) -> None:

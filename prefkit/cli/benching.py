@@ -146,17 +146,12 @@ def _read(suite: Suite) -> str:
 
 
 def _show(found: Knowledge, suite: Suite) -> None:
-    import os
-    import sys
+    from prefkit.cli.figures import show
 
-    from rich.console import Console
-
-    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    console = Console(highlight=False, markup=False, emoji=False, width=wide)
-    console.print(_table(found, suite))
+    show([_table(found, suite)])
     for name, count in found.unread.items():
         if count:
-            console.print(f"  {name}: {count:,} answers name no option, which counts as wrong")
+            click.echo(f"  {name}: {count:,} answers name no option, which counts as wrong")
 
 
 def _table(found: Knowledge, suite: Suite) -> Table:

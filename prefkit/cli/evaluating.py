@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from prefkit.cli.figures import table
+from prefkit.cli.figures import show, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from prefkit.training.measuring.report import Curve, Measured, Report, Row, Size
     from prefkit.training.measuring.rewardbench import Scores
 
-WIDE = 160
 BY = {
     "gap": "by rating gap, %",
     "length": "by length: the chosen side is, %",
@@ -112,12 +111,12 @@ def eval_rm(
     models = [reward_model_folder(name, source) for name in named]
     scores = evaluating.evaluate_benchmark(source, models, settings, _say)
     if scores is not None:
-        _show(_scores(scores))
+        show(_scores(scores))
         written = evaluating.write_scores(scores, out) if out else []
     else:
         with Bars() as bars:
             report = evaluating.evaluate(source, models, settings, _say, bars.open)
-        _show(_rendered(report, wanted or ALWAYS))
+        show(_rendered(report, wanted or ALWAYS))
         folder = out or evaluating.saved_in(source, models)
         written = evaluating.write_report(report, folder) if folder else []
     for path in written:
@@ -126,22 +125,6 @@ def eval_rm(
 
 def _say(words: str) -> None:
     click.echo(words, err=True)
-
-
-def _show(parts: Iterator[RenderableType]) -> None:
-    import os
-    import sys
-
-    from rich.console import Console
-    from rich.table import Table
-
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    for part in parts:
-        if isinstance(part, Table) and part.title:
-            console.print(part.title, style="table.title")  # inside the table it would be cut to the table's width
-            part.title = None
-        console.print(part)
 
 
 def _rendered(report: Report, wanted: Sequence[str]) -> Iterator[RenderableType]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rich.console import Console, RenderableType
     from rich.table import Table
 
     from prefkit.agreement.measuring import Section
@@ -49,6 +52,29 @@ def table(title: str, *names: str) -> Table:
     for place, name in enumerate(names):
         made.add_column(name, justify="right" if place else "left", no_wrap=True)
     return made
+
+
+def console(wide: int = 160) -> Console:
+    """Where tables are printed: into a file or pipe as wide as they need, as what is cut off there is lost."""
+    import os
+    import sys
+
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else wide
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def show(parts: Iterable[RenderableType], wide: int = 160) -> None:
+    """Print tables and lines."""
+    from rich.table import Table
+
+    out = console(wide)
+    for part in parts:
+        if isinstance(part, Table) and part.title:
+            out.print(part.title, style="table.title")  # inside the table it would be cut to the table's width
+            part.title = None
+        out.print(part)
 
 
 def value(name: str, figure: Figure | None) -> str:

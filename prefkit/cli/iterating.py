@@ -93,13 +93,9 @@ def iterate(
 
 
 def _show(done: Iterated) -> None:
-    import os
-    import sys
+    from prefkit.cli.figures import show
 
-    from rich.console import Console
-
-    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-    Console(highlight=False, markup=False, emoji=False, width=wide).print(_table(done))
+    show([_table(done)])
     if done.stopped:
         click.echo(f"stopped after round {len(done.rounds)}: {'; '.join(done.stopped)}")
     if done.best_round:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from prefkit.cli.figures import table
+from prefkit.cli.figures import show, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from prefkit.evaluation.elo import Elo
     from prefkit.evaluation.rankings import Ranking, Term
     from prefkit.evaluation.separations import Separation
-
-WIDE = 160
 
 
 def _controls(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -115,7 +113,7 @@ def leaderboard(
     )
     with Bars() as bars:
         found = boards(source, settings, bars.open)
-    _show(_rendered(found))
+    show(_rendered(found))
     if out:
         import msgspec
 
@@ -124,18 +122,6 @@ def leaderboard(
         with replacing(out) as file:
             file.write(msgspec.json.format(msgspec.json.encode(found.as_json()), indent=1) + b"\n")
         click.echo(f"{out}: all figures")
-
-
-def _show(parts: Iterator[RenderableType]) -> None:
-    import os
-    import sys
-
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    for part in parts:
-        console.print(part)
 
 
 def _rendered(found: Boards) -> Iterator[RenderableType]:

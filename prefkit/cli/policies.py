@@ -109,20 +109,15 @@ def train_policy(
 
 
 def _print(found: TrainedPolicy) -> None:
-    import sys
-
-    from rich.console import Console
-
-    from prefkit.cli.figures import table
+    from prefkit.cli.figures import show, table
 
     before = f" ({found.resumed} of them before)" if found.resumed else ""
     speed = f"{found.pairs_per_second:,.2f} pairs/s, {found.tokens_per_second:,.0f} tokens/s"
     click.echo(f"{found.steps} steps{before}: {found.seconds:,.0f} s, {speed}")
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
     made = table("looks", "step", "held out", "win rate against the start", "words", "unfit", "nats from the start", "")
     for look in found.looks:
         made.add_row(*_cells(look, found.kept))
-    Console(highlight=False, markup=False, emoji=False, width=width).print(made)
+    show([made])
     for note in found.notes:
         click.echo(f"- {note}")
     click.echo(f"{found.folder}: a policy. Next: prefkit chat {found.folder}, or prefkit export {found.folder}")

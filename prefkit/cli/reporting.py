@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from prefkit.cli.figures import table
+from prefkit.cli.figures import show, table
 from prefkit.cli.runs import RUN
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from prefkit.evaluation.report.paired import Beside
     from prefkit.evaluation.report.rates import Board, Wins
 
-WIDE = 120
 FEW = 12
 """Rows of a table; all of them are on the page."""
 NAME = 40
@@ -77,7 +76,7 @@ def report(
         if other is not None:
             found = compare(found, _gathered(other, settings, bars))
     written = write_report(found, out or run / FOLDER)
-    _show(_rendered(found))
+    show(_rendered(found), wide=120)
     for path in written:
         click.echo(f"{path}: {_FILES[path.suffix]}, {path.stat().st_size / 1e3:,.0f} kB")
 
@@ -109,18 +108,6 @@ def _agreement(run: Any, settings: ReportSettings, bars: Bars) -> Any:
         return msgspec.to_builtins(agree(run, AgreeSettings(rounds=settings.rounds, seed=settings.seed), moved))
     except RunError:
         return None
-
-
-def _show(parts: Iterator[RenderableType]) -> None:
-    import os
-    import sys
-
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    for part in parts:
-        console.print(part)
 
 
 def _plain(text: str) -> str:

@@ -12,7 +12,6 @@ import click
 if TYPE_CHECKING:
     from prefkit.training.trained_report import Trained
 
-WIDE = 160
 """Columns where the output is no terminal."""
 
 
@@ -165,21 +164,16 @@ def _print(trained: Trained) -> None:
 
 def _show(trained: Trained) -> None:
     """The figures on the held-out pairs."""
-    import sys
-
-    from rich.console import Console
-
-    from prefkit.cli.figures import table
+    from prefkit.cli.figures import console, table
     from prefkit.training.measuring.report import RIGHT, SURE
 
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
+    out = console()
     pairs = f"{trained.counts['held-out pairs']:,} held-out pairs"
     for title, figures in ((f"{pairs}: who is put first, %", RIGHT), ("how sure, and what of", SURE)):
         names = ["", *(name for name in figures.values() if name in trained.rows[0])]
         made = table(title, *names)
         for row in trained.rows:
             made.add_row(*(row[name] for name in names))
-        console.print(made)
+        out.print(made)
     for note in trained.notes:
-        console.print(f"- {note}")
+        out.print(f"- {note}")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from prefkit.evaluation.studies import Study
     from prefkit.evaluation.win_rates import Difference, WinRate, WinReport
 
-WIDE = 150
 FEW = 20
 """Prompts below which the report begins by saying that there are few."""
 MANY = 8
@@ -285,20 +284,3 @@ def _spread(spread: Spread) -> str:
     share = f"{spread.between / total:.0%}" if total > 0 else "none"
     how = "measured here" if spread.measured else "assumed: there is one comparison a prompt"
     return f"for a rate of {spread.rate:.0%}; {share} of the spread lies between prompts ({how})"
-
-
-def show(parts: Sequence[RenderableType]) -> None:
-    """Print; into a file or pipe as wide as the tables need."""
-    import os
-    import sys
-
-    from rich.console import Console
-    from rich.table import Table
-
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE
-    console = Console(highlight=False, markup=False, emoji=False, width=width)
-    for part in parts:
-        if isinstance(part, Table) and part.title:
-            console.print(part.title, style="table.title")  # inside the table it would be cut to the table's width
-            part.title = None
-        console.print(part)

@@ -100,6 +100,7 @@ def win_rate(
         prefkit win-rate annotations.json --out rates.json
     """
     from prefkit.cli import win_tables as shows
+    from prefkit.cli.figures import show
     from prefkit.evaluation.correcting import corrected_rate
     from prefkit.evaluation.outcomes import balanced
     from prefkit.evaluation.win_rates import compare_policies, win_report
@@ -148,7 +149,7 @@ def win_rate(
     if plan:
         rows = balanced(whole.between(policy, baseline), both_orders=both)
         shown += shows.planned(rows, reach / 100, power / 100, figures)
-    shows.show(shown)
+    show(shown)
     if out:
         _write(out, figures)
         click.echo(f"{out}: all figures")
