@@ -73,3 +73,5 @@ def test_the_command_shows_both_means_and_refuses_a_file(tmp_path: Path, prefkit
     assert "12 prompts, scored by human:one" in shown.out
     wrong = prefkit("win-rate", run.path, "--policy", "A", "--baseline", "B", "--judge", "nobody", "--study")
     assert wrong.code == 1 and "nobody" in wrong.err
+    same = prefkit("win-rate", run.path, "--policy", "A", "--baseline", "A")
+    assert same.code == 1 and "found 'A' twice" in same.err

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prefkit.cli.figures import table
+from prefkit.evaluation.intervals import digits
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -63,8 +64,8 @@ def rendered(report: WinReport, source: Path) -> Iterator[RenderableType]:
 def controlled(found: LengthControlled) -> Iterator[str]:
     """The rate with answers alike, beside that as judged and that among answers of similar length."""
     if found.value is not None and found.low is not None and found.high is not None:
-        digits = _digits(found.low, found.high)
-        rate, low, high, raw = (f"{100 * part:.{digits}f}" for part in (found.value, found.low, found.high, found.raw))
+        places = digits(found.low, found.high)
+        rate, low, high, raw = (f"{100 * part:.{places}f}" for part in (found.value, found.low, found.high, found.raw))
         alike = "alike in length and style" if found.method == "style" else "of the same length"
         yield f"If both had written answers {alike}: {rate}% [{low}, {high}]; as judged {raw}% of the same comparisons."
         used = f"{found.n:,} comparisons on {found.prompts:,} prompts"
@@ -133,21 +134,15 @@ def rates_table(title: str, rates: Mapping[str, WinRate], *, naive: bool = False
     return made
 
 
-def _digits(low: float | None, high: float | None) -> int:
-    """Decimals of a percentage: no more than the interval bears."""
-    reach = 50 * ((high or 0.0) - (low or 0.0))
-    return 0 if reach >= 2 else 1 if reach >= 0.2 else 2
-
-
 def _percent(value: float | None, rate: WinRate) -> str:
-    return "-" if value is None else f"{100 * value:.{_digits(rate.low, rate.high)}f}%"
+    return "-" if value is None else f"{100 * value:.{digits(rate.low, rate.high)}f}%"
 
 
 def _interval(low: float | None, high: float | None, rate: WinRate) -> str:
     if low is None or high is None:
         return "too few"
-    digits = _digits(rate.low, rate.high)
-    return f"[{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
+    places = digits(rate.low, rate.high)
+    return f"[{100 * low:.{places}f}, {100 * high:.{places}f}]"
 
 
 def _disagreements(report: WinReport) -> Iterator[RenderableType]:
@@ -163,8 +158,8 @@ def _gap(one: Difference) -> str:
     """A difference in points with its interval."""
     if one.difference is None or one.low is None or one.high is None:
         return "too few"
-    digits = _digits(one.low, one.high)
-    return f"{100 * one.difference:+.{digits}f} [{100 * one.low:+.{digits}f}, {100 * one.high:+.{digits}f}]"
+    places = digits(one.low, one.high)
+    return f"{100 * one.difference:+.{places}f} [{100 * one.low:+.{places}f}, {100 * one.high:+.{places}f}]"
 
 
 def difference(one: Difference, policy: str, other: str, baseline: str) -> Iterator[str]:
@@ -186,7 +181,7 @@ def corrected(one: Corrected) -> Iterator[RenderableType]:
     """The rates of judges, of people, and of judges corrected by people."""
     from prefkit.evaluation.correcting import UNLIKE
 
-    digits = _digits(one.low, one.high)
+    places = digits(one.low, one.high)
     made = table("corrected by people", "", "rate", "95% interval", "prompts")
     made.add_row(
         "judges alone",
@@ -200,8 +195,8 @@ def corrected(one: Corrected) -> Iterator[RenderableType]:
         _interval(one.people.low, one.people.high, one.people),
         f"{one.people.prompts:,}",
     )
-    ends = f"[{100 * one.low:.{digits}f}, {100 * one.high:.{digits}f}]"
-    made.add_row("judges corrected by people", f"{100 * one.rate:.{digits}f}%", ends, f"{one.judge.prompts:,}")
+    ends = f"[{100 * one.low:.{places}f}, {100 * one.high:.{places}f}]"
+    made.add_row("judges corrected by people", f"{100 * one.rate:.{places}f}%", ends, f"{one.judge.prompts:,}")
     yield made
     yield ""
     away = f"{100 * abs(one.bias):.0f} points {'higher' if one.bias > 0 else 'lower'} than people on the same prompts"

@@ -101,12 +101,15 @@ def win_rate(
     """
     from prefkit.cli import win_tables as shows
     from prefkit.cli.figures import show
+    from prefkit.errors import PrefkitError
     from prefkit.evaluation.correcting import corrected_rate
     from prefkit.evaluation.outcomes import balanced
     from prefkit.evaluation.win_rates import compare_policies, win_report
 
     if difficulty != "estimated" and control != "alpaca":
         raise click.UsageError("--difficulty goes with --length-control alpaca.")
+    if policy and policy == baseline:
+        raise PrefkitError(source, f"{policy!r} twice", "two policies", "A policy always ties with itself.")
     source_of = _Source(source, judges, discrete, by_rewards)
     asked = principle if principle != ALL else None
     whole = source_of.outcomes(asked, policy, baseline, other)

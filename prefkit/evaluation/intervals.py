@@ -71,6 +71,12 @@ def effective(count: int, share: Floats | float) -> Floats:
     return worth
 
 
+def digits(low: float | None, high: float | None) -> int:
+    """Decimals of a percentage: no more than its interval, from 0 to 1, bears."""
+    reach = 50 * ((high or 0.0) - (low or 0.0))
+    return 0 if reach >= 2 else 1 if reach >= 0.2 else 2
+
+
 def bootstrap_interval(values: Floats, *, resamples: int = 2000, seed: int = 0) -> tuple[float, float] | None:
     """The BCa bootstrap's 95% interval of a mean [prompts]; None where all values are the same.
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from prefkit.evaluation.outcome_table import KINDS, UNKNOWN, Bools, Floats, Ints, Kind, Outcomes, known
-from prefkit.records import is_model
+from prefkit.records import UNANSWERED, Judgement, is_attention, is_model
 from prefkit.rubric import DECIMALS
 from prefkit.run import Run
 
@@ -174,6 +174,35 @@ class Builder:
         """Of which judges [judges] the first answer counts and not the mean: people, who are asked again to see whether
         they answer the same."""
         return np.asarray([kind == "rating" and not is_model(name) for name in self.judges], dtype=bool)
+
+
+EVERYONE = ("llm", "human")
+"""Names that stand for all judges of a kind."""
+
+
+def counts(annotator: str, judges: Sequence[str] | None) -> bool:
+    """Whether an annotator is among those asked for: by name or kind; None for everybody."""
+    return judges is None or annotator in judges or annotator.partition(":")[0] in judges
+
+
+def need_judges(judges: Sequence[str] | None, there: Iterable[str], where: object) -> None:
+    """Refuse a judge, or a kind of judge, that is not there.
+
+    Raises:
+        PrefkitError: there is such.
+    """
+    names = list(there)
+    kinds = {name.partition(":")[0] for name in names}
+    for name in judges or ():
+        if name not in EVERYONE or name not in kinds:
+            known(name, names, "judge", where)
+
+
+def unanswered(judgement: Judgement) -> str | None:
+    """Why a judgement says nothing, whatever it says; None where it may count."""
+    if is_attention(judgement):
+        return "to test attention"
+    return "left as drafts or discarded" if judgement.failure in UNANSWERED else None
 
 
 def _keys(judge: Ints, one: Ints, other: Ints, size: int) -> Ints:

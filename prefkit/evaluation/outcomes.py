@@ -19,7 +19,7 @@ import msgspec
 
 from prefkit.durable import read_lines
 from prefkit.errors import PrefkitError, RecordError, RunError
-from prefkit.evaluation.outcome_rows import Builder, Texts, nothing_counts
+from prefkit.evaluation.outcome_rows import Builder, Texts, counts, need_judges, nothing_counts, unanswered
 from prefkit.evaluation.outcome_table import (
     KINDS,
     ONE_ORDER,
@@ -33,7 +33,7 @@ from prefkit.evaluation.outcome_table import (
     known,
     rounded,
 )
-from prefkit.records import UNANSWERED, Choice, Comparison, Judged, Judgement, Rating, Winner, is_attention
+from prefkit.records import Choice, Comparison, Judged, Judgement, Rating, Winner
 from prefkit.run import Run
 
 __all__ = [
@@ -56,8 +56,6 @@ __all__ = [
 WINS: dict[Winner | None, float] = {"a": 1.0, "tie": 0.5, "b": 0.0, None: math.nan}
 OTHER_RUBRIC = "under another rubric"
 UNREADABLE = "unreadable"
-EVERYONE = {"llm": "all models", "human": "all people"}
-"""Names that stand for all judges of a kind."""
 
 
 def run_outcomes(
@@ -218,15 +216,12 @@ class _Judgements:
 
     def _counts(self, annotator: str) -> bool:
         if annotator not in self._there:
-            kind = annotator.partition(":")[0]
-            self._there[annotator] = self._judges is None or annotator in self._judges or kind in self._judges
+            self._there[annotator] = counts(annotator, self._judges)
         return self._there[annotator]
 
     def _unfit(self, judgement: Judgement) -> str | None:
-        if is_attention(judgement):
-            return "to test attention"
-        if judgement.failure in UNANSWERED:
-            return "left as drafts or discarded"
+        if reason := unanswered(judgement):
+            return reason
         if not _was_read(judgement):
             return UNREADABLE
         return None if self._same_rubric(judgement) else OTHER_RUBRIC
@@ -285,10 +280,7 @@ class _Judgements:
             PrefkitError: a judge, or a kind of judge, that is not in the run.
             RunError: there is no row.
         """
-        kinds = {name.partition(":")[0] for name in self._there}
-        for name in self._judges or ():
-            if name not in EVERYONE or name not in kinds:
-                known(name, list(self._there), "judge", self.run.path)
+        need_judges(self._judges, self._there, self.run.path)
         outcomes = self.builder.outcomes()
         if not len(outcomes):
             policies = self.texts.policies if len(self.texts.policies) == 2 else None

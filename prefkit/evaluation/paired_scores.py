@@ -18,15 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from prefkit.errors import RunError
-from prefkit.evaluation.outcome_rows import Texts
-from prefkit.evaluation.outcome_table import known
+from prefkit.evaluation.outcome_rows import Texts, counts, need_judges, unanswered
+from prefkit.evaluation.outcomes import OTHER_RUBRIC, UNREADABLE
 from prefkit.evaluation.studies import Study, studies
-from prefkit.records import UNANSWERED, Rating, is_attention, is_model
+from prefkit.records import Rating, is_model
 from prefkit.run import Run
 
 Floats = npt.NDArray[np.float64]
 WHOLE = "overall"
-_KINDS = ("llm", "human")
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def paired_scores(run: Run, policy: str, baseline: str, *, judges: Sequence[str]
     left_out, there = Counter[str](), set[str]()
     for rating in run.judgements():
         there.add(rating.annotator)
-        if not isinstance(rating, Rating) or not _counts(rating.annotator, judges):
+        if not isinstance(rating, Rating) or not counts(rating.annotator, judges):
             continue
         place = texts.wanted(rating.response_id)
         if place is None:
@@ -102,9 +101,7 @@ def paired_scores(run: Run, policy: str, baseline: str, *, judges: Sequence[str]
         if len(given) == len(principles):
             given[WHOLE] = run.rubric.overall(given)
         cells[rating.prompt_id, rating.annotator][int(texts.policy[place])].append(given)
-    for name in judges or ():
-        if name not in _KINDS:
-            known(name, sorted(there), "judge", run.path)
+    need_judges(judges, sorted(there), run.path)
     both = {key: sides for key, sides in cells.items() if all(sides)}
     return PairedScores(
         prompt=tuple(prompt for prompt, _ in both),
@@ -115,21 +112,17 @@ def paired_scores(run: Run, policy: str, baseline: str, *, judges: Sequence[str]
     )
 
 
-def _counts(annotator: str, judges: Sequence[str] | None) -> bool:
-    return judges is None or annotator in judges or annotator.partition(":")[0] in judges
-
-
 def _unfit(rating: Rating, excluded: bool, shown_as_now: frozenset[str]) -> str | None:
     """Why a rating does not count."""
-    reasons = {
-        "on excluded prompts": excluded,
-        "to test attention": is_attention(rating),
-        "left as drafts or discarded": rating.failure in UNANSWERED,
-        "unreadable": rating.failure is not None,
-        "asked again of the same person": bool(rating.sample) and not is_model(rating.annotator),
-        "under another rubric": not shown_as_now,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    if excluded:
+        return "on excluded prompts"
+    if reason := unanswered(rating):
+        return reason
+    if rating.failure is not None:
+        return UNREADABLE
+    if rating.sample and not is_model(rating.annotator):
+        return "asked again of the same person"
+    return None if shown_as_now else OTHER_RUBRIC
 
 
 def _column(cells: Sequence[Sequence[Mapping[str, float]]], question: str) -> Floats:

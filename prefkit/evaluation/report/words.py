@@ -7,17 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from prefkit.evaluation.intervals import digits
 from prefkit.evaluation.report.rates import Wins
 from prefkit.evaluation.win_rates import WinRate
 from prefkit.resampling import Figure
 
 FEW = 20
-
-
-def digits(low: float | None, high: float | None) -> int:
-    """Decimals of a percentage with this interval."""
-    reach = 50 * ((high or 0.0) - (low or 0.0))
-    return 0 if reach >= 2 else 1 if reach >= 0.2 else 2
 
 
 def percent(value: float | None, low: float | None = None, high: float | None = None) -> str:
