@@ -284,7 +284,7 @@ class _Judgements:
         outcomes = self.builder.outcomes()
         if not len(outcomes):
             policies = self.texts.policies if len(self.texts.policies) == 2 else None
-            remedy = f"See what there is: prefkit status {self.run.path}"
+            remedy = f"Ask a judge about both: prefkit judge {self.run.path} --judge MODEL --mode compare"
             if outcomes.left_out.get(OTHER_RUBRIC):
                 remedy = (
                     f"Judge again by the rubric in use (prefkit judge {self.run.path}), or put the other back in use."
