@@ -51,7 +51,7 @@ $(VENV)/core: pyproject.toml constraints.txt
 # torch first and by its own: in one go pip may choose a build with gigabytes of CUDA beside it.
 $(VENV)/dev: $(VENV)/core
 	$(PIP) $(TORCH)
-	$(PIP) --editable '.[train,export,annotate,dev]'
+	$(PIP) --editable '.[train,export,annotate,s3,ray,dev]'
 	touch $@
 
 # `prefkit annotate serve` installs the same pins; here the tests' own come on top.

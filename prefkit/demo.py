@@ -1,7 +1,8 @@
 """The sample that ships with prefkit, and the way through it.
 
 Reads   prefkit/sample/
-Writes  FOLDER/sample (a copy, to look at), FOLDER/run and FOLDER/asked
+Writes  FOLDER/sample (a copy, to look at), FOLDER/run and FOLDER/asked; FOLDER may be in a bucket, and then the copy is
+        in PREFKIT_CACHE
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefkit.durable import explained_disk_errors
+from prefkit.durable import cache_folder, explained_disk_errors
+from prefkit.store import Store, is_url
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -26,24 +28,27 @@ class Step:
     done: str = ""
 
 
-def lay_out_sample(folder: Path) -> None:
-    """Copy the sample to ``folder``/sample, where it can be read.
+def lay_out_sample(folder: str) -> Path:
+    """Copy the sample to ``folder``/sample, where it can be read, and say where that is.
 
     Raises:
         RunError: the folder cannot be written.
     """
-    with explained_disk_errors(folder):
-        shutil.copytree(SAMPLE, folder / "sample", dirs_exist_ok=True)
+    sample = (cache_folder() if is_url(folder) else Path(folder)) / "sample"
+    with explained_disk_errors(sample):
+        shutil.copytree(SAMPLE, sample, dirs_exist_ok=True)
+    return sample
 
 
-def demo_steps(folder: Path) -> Iterator[Step]:
+def demo_steps(folder: str, sample: Path) -> Iterator[Step]:
     """The commands, in the order of the data."""
-    run, sample = str(folder / "run"), folder / "sample"
+    folder = folder.rstrip("/")
+    run = f"{folder}/run"
     made = f"{run} is there from before; every command below goes on with it."
     yield Step(
         "A run is a folder with a rubric: seven principles for a therapist's response (arXiv:2502.19731).",
         ["new", run, "--rubric", "psychocounsel"],
-        made if (folder / "run" / "run.json").exists() else "",
+        made if _is_there(run, "run.json") else "",
     )
     yield Step("What clients say.", ["import", "prompts", run, str(sample / "prompts.csv")])
     yield Step("What four policies answer.", ["import", "responses", run, str(sample / "responses.jsonl")])
@@ -58,14 +63,14 @@ def demo_steps(folder: Path) -> Iterator[Step]:
         ["build-pairs", run, "--test-size", "0.2", "--licence", "apache-2.0"],
     )
     yield Step("Read some.", ["pairs", run, "--sample", "2"])
-    trained = (folder / "run" / "reward-models" / "smollm2-frozen" / "training.json").exists()
+    trained = _is_there(run, "reward-models/smollm2-frozen/training.json")
     yield Step(
         "A reward model of them, on what a small model makes of the texts; beside it, what needs no model to guess.",
         ["train-rm", run, "--frozen", "--layer", "16"],
         missing_for_training() or ("It is trained from before." if trained else ""),
     )
     yield Step("Where the run stands.", ["status", run])
-    yield from asking_steps(str(folder / "asked"), str(sample / "prompts.csv"))
+    yield from asking_steps(f"{folder}/asked", str(sample / "prompts.csv"))
     yield Step("All of the first run on one page, for a browser, with what was not measured.", ["report", run])
 
 
@@ -73,7 +78,7 @@ def asking_steps(run: str, prompts: str) -> Iterator[Step]:
     """The commands that ask a model, in a run of their own: answers as a first policy, then a judge of these."""
     missing = missing_for_embedded()
     small = ["--prompts", "2", "--concurrency", "1"]
-    made = f"{run} is there from before." if (Path(run) / "run.json").exists() else ""
+    made = f"{run} is there from before." if _is_there(run, "run.json") else ""
     yield Step("A second run, without answers: the client speeches alone.", ["new", run, "-r", "psychocounsel"], made)
     yield Step("", ["import", "prompts", run, prompts])
     yield Step(
@@ -87,6 +92,10 @@ def asking_steps(run: str, prompts: str) -> Iterator[Step]:
         missing,
     )
     yield Step("What that took.", ["spending", run], missing)
+
+
+def _is_there(run: str, name: str) -> bool:
+    return name in Store(run).stamps(name)
 
 
 def missing_for_embedded() -> str:

@@ -74,6 +74,14 @@ def _no_room(path: Path) -> RunError:
     return RunError(path, "no space left on the disk", "room for this file", remedy)
 
 
+def cache_folder() -> Path:
+    """Where prefkit keeps what can be made again: PREFKIT_CACHE, else the user's cache folder."""
+    asked = os.environ.get("PREFKIT_CACHE")
+    if asked:
+        return Path(asked)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prefkit"
+
+
 def make_folders(path: Path) -> None:
     """Make a folder and those above it; one that is there is left as it is.
 

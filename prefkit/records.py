@@ -7,6 +7,7 @@
       Comparison      two responses as shown, which is better
       Choice          several responses as shown, which is best
     PreferencePair  prompt, chosen, rejected, by id, and who said so
+    Rewarded        what a reward model gave a response
 
 An id digests what was *asked*, never what was answered: it is known before a model or a person is asked, so a stage
 that is run again skips the ids that its output holds. A prompt's id digests the messages as they were imported;
@@ -163,6 +164,25 @@ class PreferencePair(Record, frozen=True, kw_only=True):
     annotators: tuple[str, ...]
     first: Literal["chosen", "rejected"]
     split: Literal["train", "validation", "test"]
+
+
+class Rewarded(Record, frozen=True, kw_only=True):
+    """A line of ``rewards.jsonl``: what one reward model gave one response.
+
+    ``reward`` is the overall reward in log-odds, ``normalised`` the same in standard deviations from the mean of the
+    model's training responses, ``heads`` the rewards by principle. A response that the model cannot read has none, and
+    ``failure`` says why.
+    """
+
+    id: str
+    model: str
+    prompt_id: str
+    response_id: str
+    policy: str
+    reward: float | None
+    normalised: float | None
+    heads: dict[str, float] = {}
+    failure: str | None = None
 
 
 def digest(*parts: Any) -> str:

@@ -20,7 +20,8 @@
 Any of the three JSONL files may be a Parquet file of the same columns instead; the ending says which. One process
 writes at a time: ``Run.writing`` holds the lock and first clears what a killed process left behind. A stage that
 changes several files does so ``at_once``: an error changes none of them. ``run.json`` holds no time of day, so that the
-same commands give the same bytes.
+same commands give the same bytes. A run in a bucket, or one whose records stand in parts, is worked on in a folder on
+this machine (``prefkit.working_copy``), which ``Run.writing`` brings up to date and takes back.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from prefkit.durable import (
 from prefkit.errors import RecordError, RunError
 from prefkit.records import Judgement, Prompt, Response
 from prefkit.rubric import Rubric
+from prefkit.working_copy import WorkingCopy
 
 Progress = Callable[[int], None]
 PROGRESS_EVERY = 256  # records: a bar that is moved for each would cost as much as reading them
@@ -87,6 +89,7 @@ class Run:
         self.path = Path(path)
         self.info = _read_info(self.path)
         self._together: Together | None = None
+        self._copy: WorkingCopy | None = None
 
     @classmethod
     def create(cls, path: str | Path, rubric: Rubric) -> Run:
@@ -184,11 +187,14 @@ class Run:
         Raises:
             RunError: another process holds it, or the disk is full.
         """
-        with _lock(self.path, command), explained_disk_errors(self.path):
-            self.info = _read_info(self.path)
+        with _lock(self.path, command), explained_disk_errors(self.path), contextlib.ExitStack() as held:
             clear_parts(self.path)
             for record in STEMS:
                 mend_last_line(self._jsonl(record))
+            self._copy = WorkingCopy.of(self.path)
+            if self._copy:
+                held.enter_context(self._copy.writing(command))
+            self.info = _read_info(self.path)
             yield
 
     @contextlib.contextmanager
@@ -197,18 +203,21 @@ class Run:
 
         For stages that can be done again for nothing. One that pays for its answers appends without it, and keeps them.
         """
-        self._together = Together()
-        try:
-            yield
-            self._together.finish()
-        except BaseException:
-            self._together.undo()
-            raise
-        finally:
-            self._together = None
+        with self._copy.busy if self._copy else contextlib.nullcontext():
+            self._together = Together()
+            try:
+                yield
+                self._together.finish()
+            except BaseException:
+                self._together.undo()
+                raise
+            finally:
+                self._together = None
 
     def replacing(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
         """A binary file that takes the place of ``name`` in the run when the block ends without an error."""
+        if self._copy:
+            self._copy.rewriting(name)
         return replacing(self.path / name, self._together.put if self._together else put_in_place)
 
     def replacing_folder(self, name: str) -> contextlib.AbstractContextManager[Path]:

@@ -10,15 +10,19 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from prefkit import __version__
 
+if TYPE_CHECKING:
+    from prefkit.cli.elsewhere import Elsewhere
+
 COMMANDS = {
     "new": ("runs", "Make a run folder for a rubric."),
     "status": ("runs", "What a run holds, what is missing, what comes next."),
+    "convert": ("runs", "Keep a run's records as JSONL, or as Parquet in parts."),
     "rubric": ("rubrics", "List, show, check, start and change rubrics."),
     "import": ("imports", "Bring prompts, responses and judgements into a run."),
     "scrub": ("cleaning", "Replace identifying text by placeholders."),
@@ -31,6 +35,7 @@ COMMANDS = {
     "annotate": ("annotating", "People: the Argilla page, what they are shown, what they answered."),
     "agree": ("agreeing", "Whether people agree with each other, and judges with people."),
     "reparse": ("judging", "Read judges' stored replies again; nothing is asked."),
+    "plan": ("planning", "What it would take, with a range, before anything is spent."),
     "spending": ("runs", "What the answers took: calls, tokens, cost."),
     "build-pairs": ("pairs", "Turn judgements into preference pairs and a dataset."),
     "pairs": ("pairs", "Read the pairs of a run."),
@@ -100,15 +105,17 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; what the user can mend becomes a message and exit code 1. Without arguments it is the
     program itself."""
+    from prefkit.cli.elsewhere import Elsewhere
     from prefkit.errors import PrefkitError
     from prefkit.garbage import search_rarely
 
     if arguments is None:
         search_rarely()
+    runs = Elsewhere(sys.argv[1:] if arguments is None else arguments)
     try:
-        return cli.main(arguments, prog_name="prefkit", standalone_mode=False)
+        return run_command(runs)
     except PrefkitError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(runs.named(f"Error: {error}"), err=True)
     except click.UsageError as error:
         error.show()
         sys.exit(2)
@@ -120,3 +127,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except BrokenPipeError:
         sys.stderr.close()
     sys.exit(1)
+
+
+def run_command(runs: Elsewhere) -> Any:
+    """Run a command, on runs wherever they are; its errors come as they are."""
+    with runs.brought_here() as arguments:
+        return cli.main(arguments, prog_name="prefkit", standalone_mode=False)

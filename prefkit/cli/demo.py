@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path), default="prefkit-demo")
-def demo(folder: Path) -> None:
+@click.argument("folder", default="prefkit-demo")
+def demo(folder: str) -> None:
     """The whole way on a small sample, in FOLDER.
 
     The sample (48 client speeches, four responses each, ratings, comparisons) was written for prefkit; nobody in it
@@ -18,11 +16,11 @@ def demo(folder: Path) -> None:
     \b
         prefkit demo
         prefkit demo /tmp/look
+        prefkit demo s3://bucket/look
     """
     from prefkit.demo import demo_steps, lay_out_sample
 
-    lay_out_sample(folder)
-    for step in demo_steps(folder):
+    for step in demo_steps(folder, lay_out_sample(folder)):
         if step.why:
             click.secho(f"\n# {step.why}", dim=True)
         click.secho(f"$ prefkit {' '.join(step.arguments)}", bold=True)
@@ -34,6 +32,7 @@ def demo(folder: Path) -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    from prefkit.cli import cli
+    from prefkit.cli import run_command
+    from prefkit.cli.elsewhere import Elsewhere
 
-    cli.main(arguments, prog_name="prefkit", standalone_mode=False)
+    run_command(Elsewhere(arguments))

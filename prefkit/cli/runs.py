@@ -1,8 +1,9 @@
-"""``prefkit new`` and ``prefkit status``."""
+"""``prefkit new``, ``status``, ``convert`` and ``spending``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -49,6 +50,29 @@ def status(run: Path, as_json: bool) -> None:
     for line in found.lines:
         click.echo(f"  {line}")
     click.echo(f"Next: {found.next}")
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--to", type=click.Choice(["parquet", "jsonl"]), required=True, help="How records are kept from now on.")
+def convert(run: str, to: Literal["parquet", "jsonl"]) -> None:
+    """Let RUN keep its records as Parquet parts, or as JSONL.
+
+    Parts can be written by many machines at a time (--engine ray), and in a bucket: see docs/elsewhere.md. Of a run in
+    parts `--to parquet` makes few large parts.
+
+    \b
+        prefkit convert runs/first --to parquet
+        prefkit convert s3://bucket/first --to jsonl
+    """
+    from prefkit.cli.progress import Bars
+    from prefkit.converting import convert as converted
+    from prefkit.store import Store
+
+    with Bars() as bars:
+        counts = converted(Store(run), to, bars.open("converting", None, "records"))
+    said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "no records yet"
+    click.echo(f"{run}: {said}, as {'Parquet parts' if to == 'parquet' else 'JSONL'}")
 
 
 @click.command()

@@ -12,12 +12,11 @@ A hub id is given back as it is: transformers keeps what it fetched in its own c
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from prefkit.durable import make_folders, replacing_folder
+from prefkit.durable import cache_folder, make_folders, replacing_folder
 from prefkit.errors import PrefkitError
 from prefkit.models.embedded import smollm2
 from prefkit.models.entries import SMOLLM2
@@ -26,14 +25,6 @@ MINILM = "minilm"
 """all-MiniLM-L6-v2, an encoder made for sentence embeddings."""
 _CONFIG = "config.json"
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "adapter_config.json")
-
-
-def cache_folder() -> Path:
-    """Where prefkit keeps what can be made again: PREFKIT_CACHE, else the user's cache folder."""
-    asked = os.environ.get("PREFKIT_CACHE")
-    if asked:
-        return Path(asked)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prefkit"
 
 
 def base_model(name: str) -> str:

@@ -26,9 +26,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from prefkit.durable import clear_parts, file_digest, make_folders, replacing
+from prefkit.durable import cache_folder, clear_parts, file_digest, make_folders, replacing
 from prefkit.errors import PrefkitError
-from prefkit.training.bases import base_model, cache_folder
+from prefkit.training.bases import base_model
 from prefkit.training.groups import Group, TokenGroup
 from prefkit.training.reward_info import Pooling, template_digest
 from prefkit.training.tokens import GroupTokenizer, window

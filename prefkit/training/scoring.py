@@ -28,7 +28,7 @@ import numpy as np
 from prefkit.durable import Appender, explained_disk_errors, mend_last_line, read_lines, replacing
 from prefkit.errors import PrefkitError, RecordError
 from prefkit.models.held import Held
-from prefkit.records import Record, digest
+from prefkit.records import Rewarded, digest
 from prefkit.training.groups import Group, subset
 from prefkit.training.reward_info import RewardInfo, read_info
 from prefkit.training.reward_model import RewardModel
@@ -39,25 +39,6 @@ AT_ONCE = 256
 SYNC_SECONDS = 5.0
 _WEIGHTS = {".safetensors", ".bin", ".npz", ".npy", ".model", ".joblib", ".skops", ".pkl"}
 _CONFIGS = {"config.json", "adapter_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"}
-
-
-class Rewarded(Record, frozen=True, kw_only=True):
-    """A line of ``rewards.jsonl``: what one reward model gave one response.
-
-    ``reward`` is the overall reward in log-odds, ``normalised`` the same in standard deviations from the mean of the
-    model's training responses, ``heads`` the rewards by principle. A response that the model cannot read has none, and
-    ``failure`` says why.
-    """
-
-    id: str
-    model: str
-    prompt_id: str
-    response_id: str
-    policy: str
-    reward: float | None
-    normalised: float | None
-    heads: dict[str, float] = {}  # noqa: RUF012  msgspec copies it
-    failure: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +107,7 @@ def score(
     model_id: str,
     path: Path,
     progress: Callable[[int], None] = lambda more: None,
+    held: Held | None = None,
 ) -> ScoreReport:
     """Append the reward of every response that has none from this model yet.
 
@@ -135,12 +117,13 @@ def score(
         model_id: its ``model_digest``.
         path: of the rewards.
         progress: told how many more groups are done.
+        held: the rewards that are there; those of the file where it is not given.
 
     Raises:
         PrefkitError: the model gives something that is no number; the file cannot be written.
     """
     mend_last_line(path)
-    held = Held.of(path)
+    held = Held.of(path) if held is None else held
     model: RewardModel | None = None
     before: Counter[str] = Counter()
     counts: Counter[str] = Counter()
