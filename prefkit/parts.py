@@ -41,6 +41,8 @@ class Generations(msgspec.Struct):
 
     format: int = 1
     generations: dict[str, int] = {}
+    unscrubbed: bool = False
+    """Whether texts that were not scrubbed may be put there, though it is outside the house."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +61,62 @@ def generations(store: Store) -> dict[str, int] | None:
     Raises:
         RunError: ``parts.json`` is not as prefkit writes it.
     """
+    known = _known(store)
+    return None if known is None else known.generations
+
+
+def set_generations(store: Store, counting: dict[str, int], *, unscrubbed: bool = False) -> None:
+    """Let other generations count; parts of the earlier ones are no longer read.
+
+    Args:
+        store: the run.
+        counting: the generation of each kind.
+        unscrubbed: see ``Generations``; once said, it stays.
+    """
+    before = _known(store)
+    allowed = unscrubbed or (before is not None and before.unscrubbed)
+    text = msgspec.json.encode(Generations(generations=counting, unscrubbed=allowed))
+    store.write(GENERATIONS, msgspec.json.format(text, indent=1) + b"\n")
+
+
+def _known(store: Store) -> Generations | None:
     text = store.read(GENERATIONS)
     if text is None:
         return None
     try:
-        return msgspec.json.decode(text, type=Generations).generations
+        return msgspec.json.decode(text, type=Generations)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         remedy = "Restore it from a copy; prefkit always replaces it whole."
         raise RunError(f"{store.url}/{GENERATIONS}", str(error), "what prefkit wrote", remedy) from None
 
 
-def set_generations(store: Store, counting: dict[str, int]) -> None:
-    """Let other generations count; parts of the earlier ones are no longer read."""
-    text = msgspec.json.format(msgspec.json.encode(Generations(generations=counting)), indent=1)
-    store.write(GENERATIONS, text + b"\n")
+def refuse_unscrubbed(store: Store, records: Iterable[Any]) -> None:
+    """Let no client's words leave the house that were not scrubbed, unless the run was made for that.
+
+    Args:
+        store: where the records go.
+        records: of any kind; what a model answered is not a client's.
+
+    Raises:
+        RunError: they would.
+    """
+    if store.in_house:
+        return
+    named = sum(map(_unscrubbed, records))
+    known = _known(store) if named else None
+    if named and not (known and known.unscrubbed):
+        found, expected = f"{named:,} texts that were not scrubbed", "scrubbed texts, outside this house"
+        remedy = (
+            "Scrub them in a run on this machine and put that there (prefkit convert RUN --to parquet --out URL), or "
+            "make the run there with --allow-unscrubbed if nobody can be named in them."
+        )
+        raise RunError(store.url, found, expected, remedy)
+
+
+def _unscrubbed(record: Any) -> bool:
+    if isinstance(record, Response):
+        return not (record.scrubbed or record.usage or not record.text)
+    return isinstance(record, Prompt) and not record.scrubbed
 
 
 @dataclass(frozen=True)
@@ -174,13 +218,19 @@ class Parts:
             yield from self.read(name)
 
     def write(self, name: str, records: Sequence[Any]) -> int:
-        """Write a part, whole; one of the same name is replaced. How many records it has: of none there is no part."""
+        """Write a part, whole; one of the same name is replaced. How many records it has: of none there is no part.
+
+        Raises:
+            RunError: see ``refuse_unscrubbed``; or the store does not answer.
+        """
         return self.write_table(name, Columnar(KINDS[self.kind]).table(records)) if records else 0
 
     def write_table(self, name: str, table: Any) -> int:
         """The same for records that are a table of Arrow already."""
         from pyarrow import parquet
 
+        if self.kind in ("prompts", "responses") and not self.store.in_house:
+            refuse_unscrubbed(self.store, Columnar(KINDS[self.kind]).records(table))
         file = io.BytesIO()
         parquet.write_table(table, file, compression="zstd", row_group_size=ROWS)
         self.store.write(f"{self.folder}/{name}", file.getbuffer().tobytes())

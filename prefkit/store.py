@@ -22,6 +22,9 @@ from prefkit.errors import RunError
 TRIES = 6
 """How often a request is made before trouble is told."""
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_ELSEWHERE = ("gs", "gcs", "hf", "abfs", "adl", "az", "oss", "memory")
+"""Kinds of URL whose first part is a bucket, not a host; ``memory`` plays one in tests."""
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
@@ -58,6 +61,19 @@ class Store:
     def local(self) -> Path | None:
         """The folder, where it is on this machine."""
         return Path(self._root) if self._files.protocol in ("file", ("file", "local")) else None
+
+    @property
+    def in_house(self) -> bool:
+        """Whether it is on this machine or its private network."""
+        from prefkit.models.addresses import is_local
+
+        if self.local:
+            return True
+        kind = self.url.partition("://")[0]
+        if kind not in ("s3", "s3a"):
+            return kind not in _ELSEWHERE and is_local(self.url)
+        named = (getattr(self._files, "endpoint_url", None), *map(os.environ.get, _ENDPOINTS))
+        return is_local(next(filter(None, named), ""))
 
     def stamps(self, under: str = "") -> dict[str, str]:
         """The files below a folder by name, each with what changes when the file does."""

@@ -21,8 +21,9 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -38,7 +39,15 @@ from prefkit.durable import (
 )
 from prefkit.errors import RunError
 from prefkit.lease import LEASE, leased
-from prefkit.parts import GENERATIONS, KINDS, PART_ROWS, Parts, generations, set_generations
+from prefkit.parts import (
+    GENERATIONS,
+    KINDS,
+    PART_ROWS,
+    Parts,
+    generations,
+    refuse_unscrubbed,
+    set_generations,
+)
 from prefkit.store import Store
 
 STATE = ".copy.json"
@@ -84,6 +93,10 @@ class State(msgspec.Struct):
     format: int = 1
     files: dict[str, Known] = {}
     records: dict[str, Rows] = {}
+    unscrubbed: bool = False
+    """Of a run that is not there yet: whether texts that were not scrubbed may be put there."""
+    light: bool = False
+    """The command in hand reads and writes the records there, and has none here."""
     in_parts: bool | None = None
     """Whether the records stood in parts; None where no run was there, and records will stand in parts."""
 
@@ -139,6 +152,7 @@ class WorkingCopy:
         """
         with self.busy:
             make_folders(self.folder)
+            self.state.light = not records
             there = self.store.stamps()
             counting = generations(self.store) if GENERATIONS in there else None
             self._see(None if _RUN_INFO not in there else counting is not None)
@@ -163,7 +177,7 @@ class WorkingCopy:
             counting = generations(self.store)
             if counting is None and self.state.in_parts is None:
                 counting = {}
-                set_generations(self.store, counting)
+                set_generations(self.store, counting, unscrubbed=self.state.unscrubbed)
             if records and counting is not None:
                 self._push_records(counting)
             self._push_files(counting)
@@ -177,6 +191,11 @@ class WorkingCopy:
             for kind in KINDS if counting is not None else ():
                 if not self._rows(kind).rewritten:
                     self._commit(kind)
+
+    def allow_unscrubbed(self) -> None:
+        """Let texts that were not scrubbed be put into the run that is being made."""
+        self.state.unscrubbed = True
+        self._save()
 
     def rewriting(self, name: str) -> None:
         """Be told that a file of records is about to be replaced whole."""
@@ -194,7 +213,7 @@ class WorkingCopy:
             RunError: another process holds it.
         """
         with leased(self.store, command) as lost, self._committing(lost):
-            self.pull(weights=False)
+            self.pull(records=not self.state.light, weights=False)
             try:
                 yield
             except BaseException:
@@ -280,6 +299,9 @@ class WorkingCopy:
                 raise self._both(name)
         changed.sort(key=lambda name: (name == _RUN_INFO, (self.folder / name).stat().st_mtime_ns, name))
         for name in changed:
+            kind = name.removesuffix(".jsonl")
+            if kind in KINDS and name.endswith(".jsonl"):
+                refuse_unscrubbed(self.store, map(_decoder(kind), _whole_lines(self.folder / name, 0)))
             self.store.upload(self.folder / name, name)
         now = self.store.stamps()
         for name in changed:
@@ -361,8 +383,7 @@ class WorkingCopy:
         if not path.exists():
             return
         self._settle(kind)
-        decode = msgspec.json.Decoder(KINDS[kind]).decode
-        parts = self._parts(kind)
+        decode, parts = _decoder(kind), self._parts(kind)
         for lines in _batches(path, rows.bytes):
             end = rows.bytes + sum(map(len, lines))
             name = parts.name(
@@ -389,7 +410,7 @@ class WorkingCopy:
         written: dict[str, Rows] = {}
         for kind in rewritten:
             path, generation = self._file(kind), self._rows(kind).generation + 1
-            parts, decode = Parts(self.store, kind, generation), msgspec.json.Decoder(KINDS[kind]).decode
+            parts, decode = Parts(self.store, kind, generation), _decoder(kind)
             self.store.remove(f"{parts.folder}/{name}" for name in parts.names())
             batches = _batches(path, 0) if path.exists() else ()
             for number, lines in enumerate(batches):
@@ -425,6 +446,10 @@ class WorkingCopy:
         make_folders(self._state_file.parent)
         with replacing(self._state_file) as file:
             file.write(msgspec.json.encode(self.state))
+
+
+def _decoder(kind: str) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(KINDS[kind]).decode
 
 
 def _whole_lines(path: Path, start: int) -> Iterator[bytes]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from pyarrow import parquet
-from s3 import BUCKET, s3_server
 
+from benchmarks.s3_server import BUCKET, s3_server
 from prefkit.columnar import Columnar
 from prefkit.converting import convert
 from prefkit.errors import RecordError, RunError
@@ -219,6 +219,40 @@ def test_converting_there_and_back_loses_nothing(prefkit, bucket, finished, tmp_
     assert prefkit("convert", run, "--to", "jsonl").code == 0
     assert {name: Store(run).read(name) for name in Store(run).stamps()} == before
     assert "280 (240 ratings, 40 comparisons" in prefkit("status", run).out
+
+
+@pytest.fixture
+def outside(monkeypatch, tmp_path) -> Iterator[str]:
+    """A place that is not in the house, in this process's memory."""
+    import fsspec
+
+    monkeypatch.setenv("PREFKIT_CACHE", str(tmp_path / "one"))
+    yield f"memory://{tmp_path.name}"
+    fsspec.filesystem("memory").store.clear()
+
+
+def test_a_clients_words_leave_the_house_scrubbed_or_where_a_run_was_made_for_them(prefkit, outside, finished):
+    prefkit("new", outside, "-r", "psychocounsel")
+    said = prefkit("import", "prompts", outside, SAMPLE / "prompts.csv")
+    assert said.code == 1 and "48 texts that were not scrubbed" in said.err and "--allow-unscrubbed" in said.err
+    assert "prompts" not in records(outside)
+    said = prefkit("convert", finished, "--to", "parquet", "--out", f"{outside}-scrubbed")
+    assert said.code == 0 and records(f"{outside}-scrubbed") == lines(finished)
+    assert "160 pairs" in prefkit("status", f"{outside}-scrubbed").out
+    assert prefkit("convert", finished, "--to", "jsonl", "--out", f"{outside}-scrubbed").code == 1
+    assert prefkit("new", f"{outside}-all", "-r", "psychocounsel", "--allow-unscrubbed").code == 0
+    assert prefkit("import", "prompts", f"{outside}-all", SAMPLE / "prompts.csv").code == 0
+    said = prefkit("convert", f"{outside}-all", "--to", "jsonl", "--out", f"{outside}-lines")
+    assert said.code == 1 and "1 texts that were not scrubbed" in said.err
+    assert not [name for name in Store(f"{outside}-lines").stamps() if name.endswith("jsonl")]
+
+
+def test_what_a_model_answered_is_no_clients_word(outside):
+    store = Store(outside)
+    answer = Response(id="1", prompt_id="p", policy="m", text="x", usage=Usage(prompt=1, completion=1))
+    Parts(store, "responses").write("0000-00000000.parquet", [answer])
+    with pytest.raises(RunError, match="1 texts that were not scrubbed"):
+        Parts(store, "responses").write("0000-00000001.parquet", [msgspec.structs.replace(answer, usage=None)])
 
 
 def test_a_conversion_that_died_at_any_moment_is_finished_by_the_same_command(finished, tmp_path):

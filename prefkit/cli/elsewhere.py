@@ -119,7 +119,8 @@ class Elsewhere:
         make_folders(folder.parent)
         with FileLock(f"{folder}.lock"):  # processes of one training come here at the same time
             copy = WorkingCopy(folder, Store(root if "://" in root else str(Path(root).absolute())))
-            copy.pull(records="ray" not in self._given, weights=self._command not in _LIGHT)
+            on_ray = any(word in ("ray", "--engine=ray") for word in self._given)
+            copy.pull(records=not on_ray, weights=self._command not in _LIGHT)
         return copy
 
 

@@ -13,17 +13,24 @@ RUN = click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.command()
 @RUN
 @click.option("--rubric", "-r", required=True, help="Name (`prefkit rubric list`) or path of a rubric.")
-def new(run: Path, rubric: str) -> None:
-    """Make the run folder RUN for a rubric.
+@click.option(
+    "--allow-unscrubbed", is_flag=True, help="Texts that were not scrubbed may be put into a bucket outside this house."
+)
+def new(run: Path, rubric: str, allow_unscrubbed: bool) -> None:
+    """Make the run folder RUN for a rubric; RUN may be in a bucket: docs/elsewhere.md.
 
     \b
         prefkit new runs/first --rubric psychocounsel
+        prefkit new s3://bucket/first --rubric psychocounsel
     """
     from prefkit.rubric_files import load_rubric
     from prefkit.run import Run
+    from prefkit.working_copy import WorkingCopy
 
     made = Run.create(run, load_rubric(rubric))
     words = f"{made.rubric.id} version {made.rubric.version}, {len(made.rubric.principles)} principles"
+    if (copy := WorkingCopy.of(run)) and allow_unscrubbed:
+        copy.allow_unscrubbed()
     click.echo(f"{run}: a run with the rubric {words}")
     click.echo(f"Next: prefkit import prompts {run} FILE")
 
@@ -55,7 +62,8 @@ def status(run: Path, as_json: bool) -> None:
 @click.command()
 @click.argument("run", metavar="RUN")
 @click.option("--to", type=click.Choice(["parquet", "jsonl"]), required=True, help="How records are kept from now on.")
-def convert(run: str, to: Literal["parquet", "jsonl"]) -> None:
+@click.option("--out", metavar="RUN2", help="Leave RUN as it is, and make this run of it.")
+def convert(run: str, to: Literal["parquet", "jsonl"], out: str | None) -> None:
     """Let RUN keep its records as Parquet parts, or as JSONL.
 
     Parts can be written by many machines at a time (--engine ray), and in a bucket: see docs/elsewhere.md. Of a run in
@@ -63,16 +71,17 @@ def convert(run: str, to: Literal["parquet", "jsonl"]) -> None:
 
     \b
         prefkit convert runs/first --to parquet
-        prefkit convert s3://bucket/first --to jsonl
+        prefkit convert runs/first --to parquet --out s3://bucket/first
+        prefkit convert s3://bucket/first --to jsonl --out runs/second
     """
     from prefkit.cli.progress import Bars
     from prefkit.converting import convert as converted
     from prefkit.store import Store
 
     with Bars() as bars:
-        counts = converted(Store(run), to, bars.open("converting", None, "records"))
+        counts = converted(Store(run), to, bars.open("converting", None, "records"), Store(out) if out else None)
     said = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count) or "no records yet"
-    click.echo(f"{run}: {said}, as {'Parquet parts' if to == 'parquet' else 'JSONL'}")
+    click.echo(f"{out or run}: {said}, as {'Parquet parts' if to == 'parquet' else 'JSONL'}")
 
 
 @click.command()

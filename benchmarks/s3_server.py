@@ -1,6 +1,6 @@
 """An S3 endpoint on this machine: moto's server, which may be told to fail now and then.
 
-    python tests/s3.py PORT [SHARE]     serve; a share of the requests ends in 500, 503 SlowDown or a broken connection
+    python benchmarks/s3_server.py PORT [SHARE]     serve; a share of the requests ends in 500 or in 503 SlowDown
 
 The first line that it prints is its address.
 """
@@ -30,6 +30,7 @@ class Faulty:
         self._random, self._lock, self._faults = random.Random(7), threading.Lock(), 0
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request (PEP 3333)."""
         if environ["PATH_INFO"] == "/faults":
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [str(self._faults).encode()]

@@ -1,0 +1,1 @@
+"""Proofs of single parts of scale, each a command of its own."""
