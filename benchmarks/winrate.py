@@ -17,30 +17,9 @@ folder PREFKIT_DATA, and are left out without it.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from benchmarks.proof import OUT, Check, report
-
-Size = Literal["small", "full"]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A command of ``winrate_parts``: what it is told at each size, the name of its JSON where that differs, the folder
-    of data that it reads."""
-
-    small: tuple[str, ...] = ()
-    full: tuple[str, ...] = ()
-    written: str = ""
-    data: str = ""
-
+from benchmarks.parts import Part, run_parts
 
 PARTS = {
     "alpaca": Part(data="alpaca-eval"),
@@ -53,34 +32,5 @@ PARTS = {
 }
 
 
-def ran(name: str, size: Size) -> list[Check]:
-    """The checks of a part."""
-    part = PARTS[name]
-    if part.data and not (Path(os.environ.get("PREFKIT_DATA") or "-") / part.data).is_dir():
-        return [Check(name, f"left out: PREFKIT_DATA names no folder with {part.data}")]
-    written = OUT / f"{part.written or name}.json"
-    written.unlink(missing_ok=True)
-    print(f"\n{name}", flush=True)
-    arguments = part.small if size == "small" else part.full
-    code = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.winrate_parts.{name}", *arguments], check=False
-    ).returncode
-    if not written.exists():
-        return [Check(name, f"ended with {code} and without a result", ok=False)]
-    found = json.loads(written.read_bytes())["checks"]
-    return [Check(**{**check, "check": f"{name}: {check['check']}"}) for check in found]
-
-
-def main() -> int:
-    """Run the proofs that were asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=("small", "full"), default="small")
-    parser.add_argument("--only", choices=tuple(PARTS), action="append")
-    asked = parser.parse_args()
-    checks = [check for name in asked.only or PARTS for check in ran(name, asked.size)]
-    print()
-    return report("winrate", checks)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_parts("winrate", __doc__, PARTS))

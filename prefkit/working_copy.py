@@ -58,6 +58,8 @@ PART_BYTES = 64 << 20
 _WEIGHTS = re.compile(r"(reward-models|policies|iterations)/.*(\.(safetensors|bin|pt|pth|gguf)$|/checkpoint-\d+/)")
 _OURS = (".lock", ".lock-holder", LEASE, GENERATIONS)
 _RUN_INFO = "run.json"
+_SCRATCH = "by-prompt/"
+"""What a cluster keeps there while it works (``cluster.by_prompt``)."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -247,7 +249,7 @@ class WorkingCopy:
 
     def _is_file(self, name: str, counting: dict[str, int] | None) -> bool:
         """Whether a file is taken as it is; records in parts are not."""
-        if name in _OURS or name.endswith(PART):
+        if name in _OURS or name.endswith(PART) or name.startswith(_SCRATCH):
             return False
         kind, dot, rest = name.partition(".")
         if counting is None or kind not in KINDS:
