@@ -63,10 +63,10 @@ def tiny(folder: Path) -> Path:
     return path
 
 
-_TWO = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port")
+_TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 LAUNCHERS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-    "ddp": ((*_TWO, "29631", "-m", "prefkit"), {"ACCELERATE_USE_CPU": "true"}),
-    "fsdp": ((*_TWO, "29632", "-m", "benchmarks.reward", "--as-if-on-gpus"), {"ACCELERATE_USE_CPU": "true", **SHARDED}),
+    "ddp": ((*_TWO, "-m", "prefkit"), {"ACCELERATE_USE_CPU": "true"}),
+    "fsdp": ((*_TWO, "-m", "benchmarks.reward", "--as-if-on-gpus"), {"ACCELERATE_USE_CPU": "true", **SHARDED}),
 }
 """Two processes on one machine without a GPU."""
 
@@ -127,7 +127,7 @@ def processes(folder: Path, size: str) -> list[Check]:
         checks += [
             Check(f"{name}: two processes, weights sharded", f"{facts['processes']}, {facts['sharded']}",
                   goal=f"2, {name == 'fsdp'}", ok=right),
-            _same_course(f"{name}: largest difference in loss", folder / "one", folder / name),
+            same_course(f"{name}: largest difference in loss", folder / "one", folder / name),
         ]  # fmt: skip
         cut = folder / f"{name}-cut"
         arguments = command(source, base, cut, "--save-steps", "4")
@@ -136,12 +136,12 @@ def processes(folder: Path, size: str) -> list[Check]:
         after = json.loads((cut / "training.json").read_text())["resumed_after_step"]
         checks += [
             Check(f"{name}: killed with -9, goes on after step", after, goal="> 0", ok=after > 0),
-            _same_course(f"{name}: the same, killed and begun again", folder / "one", cut),
+            same_course(f"{name}: the same, killed and begun again", folder / "one", cut),
         ]
     return checks
 
 
-def _same_course(name: str, one: Path, other: Path) -> Check:
+def same_course(name: str, one: Path, other: Path) -> Check:
     """Over all steps; strictly, so that none is missing or there twice."""
     off = max(abs(a - b) for a, b in zip(losses(one), losses(other), strict=True))
     return Check(f"{name}, over {len(losses(one))} steps", float(f"{off:.2g}"), "nats", f"<= {NEAR}", off <= NEAR)
@@ -187,12 +187,10 @@ def _saved(folder: Path) -> int:
     return max((int(path.parent.name.removeprefix("checkpoint-")) for path in whole), default=0)
 
 
-def as_if_on_gpus(arguments: list[str]) -> None:
-    """Run a command in a process that accelerate believes to have a GPU, so that it shards."""
+def believe_in_gpus() -> None:
+    """Let accelerate take this process for one that has a GPU, so that it shards."""
     from accelerate import PartialState
     from accelerate.utils import DistributedType
-
-    from prefkit.cli import main as run
 
     begin = PartialState.__init__
 
@@ -202,6 +200,13 @@ def as_if_on_gpus(arguments: list[str]) -> None:
             self._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
     PartialState.__init__ = begin_with_gpus
+
+
+def as_if_on_gpus(arguments: list[str]) -> None:
+    """Run a command in a process that accelerate believes to have a GPU."""
+    from prefkit.cli import main as run
+
+    believe_in_gpus()
     run(arguments)
 
 

@@ -100,7 +100,7 @@ def before_the_model_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finishing, "_write_done", die)
 
 
-CUT = {"save_steps": 3, "loss": "rao-kupper", "length_penalty": 0.1}
+CUT = {"save_steps": 3, "loss": "rao-kupper", "length_penalty": 0.1, "control_policies": True}
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +201,47 @@ def test_frozen_layers_stay_as_they_were(tmp_path: Path, base: Path):
     assert changed and all(name.startswith(("model.layers.1", "model.norm")) for name in changed)
 
 
+def test_with_policies_controlled_for_a_model_does_not_learn_who_wrote_a_response(tmp_path: Path, base: Path):
+    """A, who writes in a's, beats B, who writes in b's, in three of four pairs, for no reason that a text shows."""
+    from prefkit.training.reward_model import RewardModel
+
+    said = {"A": "aaaa", "B": "bbbb"}
+    pairs = []
+    for number in range(48):
+        better, worse = "AB" if number % 4 else "BA"
+        pair = {"prompt": f"{number}?", "chosen": said[better], "rejected": said[worse]}
+        pairs.append(pair | {"chosen_policy": better, "rejected_policy": worse})
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    leads = []
+    for control in (False, True):
+        train(tmp_path / "pairs.jsonl", tmp_path / str(control), base, control_policies=control, learning_rate=1e-3)
+        model = RewardModel.load(tmp_path / str(control))
+        assert model.info.control_policies == control
+        leads.append(float(np.subtract(*model.score("99?", list(said.values())))))
+    assert leads[0] > 2 and abs(leads[1]) < leads[0] / 2
+
+
+def test_a_training_begins_where_a_head_on_the_last_token_ended(tmp_path: Path, base: Path):
+    from prefkit.training.frozen_training import FrozenSettings, train_frozen_reward_model
+    from prefkit.training.reward_model import RewardModel
+
+    source, head = pairs_file(tmp_path / "pairs.jsonl"), tmp_path / "head"
+    settings = FrozenSettings(base=str(base), layer=1, pooling="last")
+    train_frozen_reward_model(TrainingData(source=source, split=None), settings, head)
+    train(source, tmp_path / "rm", head, learning_rate=1e-9, max_steps=1)
+    asked = ("Client 3?", ["I hear you. 3", "Whatever. 3"])
+    began, ended = (RewardModel.load(path).score(*asked) for path in (head, tmp_path / "rm"))
+    assert began[0] - began[1] > 0.1
+    np.testing.assert_allclose(ended, began, atol=1e-4)
+    assert json.loads((tmp_path / "rm" / "config.json").read_text())["num_hidden_layers"] == 1
+
+
+def test_policies_without_names_cannot_be_controlled_for(tmp_path: Path, base: Path):
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"}) + "\n")
+    with pytest.raises(PrefkitError, match="0 named policies; expected at least two"):
+        train(tmp_path / "pairs.jsonl", tmp_path / "rm", base, control_policies=True)
+
+
 def test_each_pair_counts_as_every_other_in_the_accuracy():
     """Nine pairs of which three are put right: 1/3, whatever batches they would have come in."""
     from prefkit.training.reward_trainer import agreement
@@ -234,6 +275,7 @@ def in_tokens(name: str, preferred: float = 1.0) -> TokenGroup:
         ({"epochs": float("nan")}, "epochs"),
         ({"label_smoothing": 0.5}, "from 0 to below 0.5"),
         ({"quantize": True}, "an adapter"),
+        ({"control_policies": True, "heads": "principles"}, "one reward"),
         ({"loss": "davidson", "margin": 1.0}, "bradley-terry or hinge"),
     ],
 )

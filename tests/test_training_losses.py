@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 from prefkit.errors import PrefkitError  # noqa: E402
 from prefkit.rubric import Principle, Rubric  # noqa: E402
 from prefkit.training import heads, losses  # noqa: E402
+from prefkit.training.groups import Group, Pair  # noqa: E402
 from prefkit.training.losses import LossSettings, RewardLoss  # noqa: E402
 from prefkit.training.paired_comparison import (  # noqa: E402
     bradley_terry,
@@ -22,6 +23,7 @@ from prefkit.training.paired_comparison import (  # noqa: E402
     rao_kupper,
     tie_start,
 )
+from prefkit.training.policy_effects import PolicyEffects  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,16 @@ class Row:
     gap: torch.Tensor
     principle_targets: torch.Tensor
     lengths: torch.Tensor
+    policies: tuple[str, ...] = ()
 
     def some(self, pairs) -> Row:
         names = ("chosen", "rejected", "target", "weight", "gap", "principle_targets")
         return replace(self, **{name: getattr(self, name)[pairs] for name in names})
 
 
-def row(pairs, *, target=None, weight=None, gap=None, principles=None, lengths=None, responses=None) -> Row:
+def row(
+    pairs, *, target=None, weight=None, gap=None, principles=None, lengths=None, responses=None, policies=()
+) -> Row:
     chosen, rejected = torch.as_tensor(pairs).reshape(-1, 2).T.long()
     count = len(chosen)
     responses = responses or (int(max(chosen.max(), rejected.max())) + 1 if count else 1)
@@ -57,6 +62,7 @@ def row(pairs, *, target=None, weight=None, gap=None, principles=None, lengths=N
         gap=floats(gap, math.nan),
         principle_targets=torch.zeros(count, 0) if principles is None else torch.tensor(principles),
         lengths=torch.ones(responses) if lengths is None else torch.as_tensor(lengths, dtype=torch.float32),
+        policies=tuple(policies),
     )
 
 
@@ -177,6 +183,11 @@ EVERYTHING = LossSettings(
 )
 
 
+def everything(kind="davidson") -> RewardLoss:
+    """With all that is learned beside a model."""
+    return RewardLoss(replace(EVERYTHING, kind=kind), tie_share=0.3, effects=PolicyEffects(("A", "B", "C")))
+
+
 def made_up_pairs(responses: int, count: int, *, seed: int = 0) -> Row:
     random = np.random.default_rng(seed)
     pairs = [random.choice(responses, 2, replace=False) for _ in range(count)]
@@ -188,6 +199,7 @@ def made_up_pairs(responses: int, count: int, *, seed: int = 0) -> Row:
         gap=random.uniform(0, 2, count),
         principles=principles,
         lengths=random.integers(5, 200, responses),
+        policies=random.choice(["A", "B", "C", ""], responses),
     )
 
 
@@ -196,22 +208,23 @@ def test_how_a_step_is_cut_into_rows_does_not_matter():
     values, pairs = torch.randn(9, 2, requires_grad=True), made_up_pairs(9, 40)
 
     def learned(cuts):
-        loss = RewardLoss(EVERYTHING, tie_share=0.3)
+        loss = everything()
         found = []
         for _ in range(3):
             parts = [loss(values, pairs.some(list(cut))) for cut in cuts]
             total = sum(part.loss for part in parts)
             found.append((total.item(), torch.autograd.grad(total, values)[0]))
             loss.finish_step(sum(part.statistics for part in parts))
-        return found, loss.figures(), loss.combine
+        return found, loss.figures(), loss.combine, loss.effects.of
 
-    whole, figures, combine = learned([range(40)])
-    cut, figures_cut, combine_cut = learned([range(3), range(3, 30), range(30, 40)])
+    whole, figures, combine, effects = learned([range(40)])
+    cut, figures_cut, combine_cut, effects_cut = learned([range(3), range(3, 30), range(30, 40)])
     for (one, gradient), (other, gradient_cut) in zip(whole, cut, strict=True):
         assert one == pytest.approx(other, rel=1e-5)
         assert torch.allclose(gradient, gradient_cut, atol=1e-5)
     assert figures == pytest.approx(figures_cut)
     assert combine == pytest.approx(combine_cut)
+    assert effects == pytest.approx(effects_cut) and min(map(abs, effects.values())) > 0.01
 
 
 @pytest.mark.parametrize("filler", ["no pairs", "no weight"])
@@ -219,7 +232,7 @@ def test_a_filler_row_adds_nothing_and_can_be_differentiated(filler):
     values = torch.randn(4, 2, requires_grad=True)
     pairs = made_up_pairs(4, 6)
     pairs = pairs.some([]) if filler == "no pairs" else replace(pairs, weight=torch.zeros(6))
-    loss = RewardLoss(EVERYTHING, tie_share=0.3)
+    loss = everything()
     before = loss.state()
     part = loss(values, pairs)
     part.loss.backward()
@@ -238,10 +251,9 @@ def test_rewards_in_half_precision_are_subtracted_in_single():
 
 @pytest.mark.parametrize("kind", ["bradley-terry", "rao-kupper", "davidson", "hinge"])
 def test_autocast_rounds_nothing_of_a_loss(kind):
-    settings = replace(EVERYTHING, kind=kind)
     torch.manual_seed(0)
     values, pairs = torch.randn(9, 2), made_up_pairs(9, 40)
-    plain, cast = RewardLoss(settings, tie_share=0.3), RewardLoss(settings, tie_share=0.3)
+    plain, cast = everything(kind), everything(kind)
     for _ in range(2):
         expected = plain(values, pairs)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -427,7 +439,7 @@ def test_a_step_moves_the_tie_parameter_by_gradient_over_information(kind, model
 
 
 def test_learned_numbers_come_back_exactly_from_json():
-    loss, again = RewardLoss(EVERYTHING, tie_share=0.3), RewardLoss(EVERYTHING)
+    loss, again = everything(), RewardLoss(EVERYTHING, effects=PolicyEffects(("A", "B", "C")))
     values, pairs = torch.randn(9, 2), made_up_pairs(9, 40)
     loss.finish_step(1000 * loss(values, pairs).statistics)  # so many that what is forgotten depends on how many
     again.load(json.loads(json.dumps(loss.state())))
@@ -456,6 +468,33 @@ def test_a_step_moves_the_weights_of_heads_by_gradient_over_information():
     gradient = 30 * (2 * t - 1) - (1 - kept) * 12.5 * moved
     moved += gradient / (120 * (kept * s * (1 - s) + t * (1 - t)) + 12.5)
     assert loss.combine == pytest.approx((0.6 - moved, 0.4 + moved), rel=1e-6)
+
+
+def test_a_step_moves_the_effects_of_policies_by_gradient_over_information():
+    """A beats B in thirty pairs of equal rewards, and nobody knows who wrote the third response that A loses to.
+
+    By the effects of A and B: gradient (-15, 15) for the first thirty, (0.5, 0) for the last; information a quarter of
+    30 [[1, -1], [-1, 1]] and of [[1, 0], [0, 0]]; 0 counts as a pair of a quarter. In a second step A leads by the
+    difference of the two effects, and what the first said is worth e^-0.031 of it.
+    """
+    pairs = row([[0, 1]] * 30 + [[2, 0]], policies=("A", "B", ""))
+    loss = RewardLoss(LossSettings(), effects=PolicyEffects(("A", "B")))
+    part = loss(torch.zeros(3, 1), pairs)
+    assert part.loss.item() == pytest.approx(31 * math.log(2), rel=1e-6)
+    loss.finish_step(part.statistics)
+    first, prior = np.array([[7.75, -7.5], [-7.5, 7.5]]), np.eye(2) / 4  # 30/4 + 1/4 and 30/4
+    a, b = np.linalg.solve(first + prior, [14.5, -15])
+    assert loss.effects.of == pytest.approx({"A": a, "B": b})
+
+    part = loss(torch.zeros(3, 1), pairs)
+    assert part.loss.item() == pytest.approx(30 * math.log(1 + math.exp(b - a)) + math.log(1 + math.exp(a)), rel=1e-5)
+    loss.finish_step(part.statistics)
+    kept, lost, last = math.exp(-0.031), 1 / (1 + math.exp(a - b)), 1 / (1 + math.exp(-a))
+    gradient = np.array([-30 * lost + last, 30 * lost]) + (1 - kept) / 4 * np.array([a, b])
+    between, alone = 30 * lost * (1 - lost), last * (1 - last)
+    information = kept * first + np.array([[between + alone, -between], [-between, between]])
+    found = np.array([a, b]) - np.linalg.solve(information + prior, gradient)
+    assert loss.effects.of == pytest.approx({"A": found[0], "B": found[1]}, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -598,3 +637,44 @@ def test_the_penalty_takes_length_out_of_a_reward_that_learned_it():
     (still_quality, no_length), correlation = learned(3.0)
     assert abs(no_length) < 0.25 and abs(correlation) < 0.2
     assert still_quality > 0.75 * of_quality
+
+
+def test_effects_begin_where_the_outcomes_alone_put_them():
+    """A wins three quarters of 400 pairs with B, and both of two with C, which nobody else met: ln 3 for A over B, and
+    for C where 2 s(c - a) = -c / 4, as 0 counts as a pair."""
+    pairs = [(0, 1, 0.75, 400), (0, 2, 1.0, 2)]
+    group = Group(
+        prompt_id="1", messages=(), response_ids=("", "", ""), texts=("", "", ""), policies=("A", "B", "C"),
+        pairs=tuple(Pair(id="", chosen=a, rejected=b, preferred=p, weight=w) for a, b, p, w in pairs),
+    )  # fmt: skip
+    found = PolicyEffects(("A", "B", "C"), [group]).of
+    assert found["A"] - found["B"] == pytest.approx(math.log(3), abs=0.01)
+    assert 2 / (1 + math.exp(found["A"] - found["C"])) == pytest.approx(-found["C"] / 4, abs=1e-9)
+
+
+def test_what_tells_policies_apart_is_left_to_their_effects():
+    """A's responses have a mark that B's lack, and mostly win; within a policy and between them quality counts."""
+    generator = torch.Generator().manual_seed(7)
+    mark = torch.arange(400, dtype=torch.float64) % 2
+    quality = torch.randn(400, generator=generator, dtype=torch.float64)
+    pairs = drawn(quality + 2 * mark, {}, 1600)
+    pairs = replace(pairs, policies=tuple("AB"[int(one)] for one in 1 - mark))
+    features = torch.stack([quality, mark], dim=1).float()
+
+    def learned(policies):
+        loss = RewardLoss(LossSettings(), effects=PolicyEffects(policies))
+        weights = torch.zeros(2, 1, requires_grad=True)
+        optimizer = torch.optim.Adam([weights], lr=0.03)
+        for some in np.array_split(np.random.default_rng(0).permutation(1600), 100):
+            part = loss(features @ weights, pairs.some(some))
+            optimizer.zero_grad()
+            (part.loss / part.weight).backward()
+            optimizer.step()
+            loss.finish_step(part.statistics)
+        return *weights.detach()[:, 0].tolist(), loss.effects.of
+
+    of_quality, of_mark, _ = learned(())
+    assert of_quality > 0.7 and of_mark > 1.2
+    of_quality, of_mark, effects = learned(("A", "B"))
+    assert of_quality > 0.7 and abs(of_mark) < 0.5
+    assert effects["A"] - effects["B"] > 1.2

@@ -59,13 +59,36 @@ def test_processes_share_a_step_in_equally_many_rows(groups, processes, epoch):
         assert counted == sorted(alone.groups(epoch, step).tolist())
 
 
-def test_a_row_is_halved_before_a_process_goes_without():
-    """Four groups fit one row; two processes get two each, of 70 and 60 tokens."""
-    assert spread([[0, 1, 2, 3]], np.array([50, 40, 20, 20]), 2) == [[RowPlan((0, 3))], [RowPlan((1, 2))]]
+def test_a_row_is_parted_before_a_process_goes_without():
+    """Four groups would fit one row; two processes get two each, of 70 and 60 tokens."""
+    assert spread([0, 1, 2, 3], np.array([50, 40, 20, 20]), 256, 2) == [[RowPlan((0, 3))], [RowPlan((1, 2))]]
 
 
 def test_one_group_for_two_processes_leaves_a_filler_without_weight():
-    assert spread([[0]], np.array([50]), 2) == [[RowPlan((0,))], [RowPlan((0,), filler=True)]]
+    assert spread([0], np.array([50]), 256, 2) == [[RowPlan((0,))], [RowPlan((0,), filler=True)]]
+
+
+def test_groups_are_exchanged_until_processes_read_alike():
+    """Largest first, each to whoever has least, gives 8 + 5 + 5 and 7 + 6 + 1; the best are 16 and 16."""
+    sizes = np.array([8, 7, 6, 5, 5, 1])
+    shares = spread(list(range(6)), sizes, 100, 2)
+    assert sorted(sum(int(sizes[list(row.groups)].sum()) for row in rows) for rows in shares) == [16, 16]
+
+
+@given(GROUPS, st.integers(2, 5))
+def test_no_process_reads_more_than_one_group_above_another(groups, processes):
+    tokens = np.array([size for size, _ in groups])
+    shares = spread(list(range(len(groups))), tokens, 256, processes)
+    read = [sum(int(tokens[list(row.groups)].sum()) for row in rows if not row.filler) for rows in shares]
+    assert max(read) - min(read) <= tokens.max()
+
+
+def test_how_uneven_processes_are_is_known_and_which_batch_would_be_even():
+    """Two prompts of 100 tokens for four processes: two of them wait, and the fullest reads twice the mean."""
+    steps = Steps([100] * 64, [1] * 64, pairs_per_step=2, row_tokens=1000, processes=4)
+    assert steps.unevenness() == pytest.approx(2.0)
+    assert steps.even_batch() == 4
+    assert Steps([100] * 64, [1] * 64, pairs_per_step=2, row_tokens=1000).unevenness() == 1.0
 
 
 def test_a_step_is_the_same_whether_or_not_the_ones_before_it_were_made():
@@ -81,7 +104,15 @@ def test_the_order_changes_with_epoch_and_seed():
 
 def test_reading_in_order_covers_every_group():
     rows = in_order([30, 90, 20, 60], 100)
-    assert sorted(place for row in rows for place in row.groups) == [0, 1, 2, 3]
+    assert sorted(place for some in rows for row in some for place in row.groups) == [0, 1, 2, 3]
+
+
+def test_many_groups_are_read_in_order_a_stretch_at_a_time():
+    dealt = [list(in_order([10] * 5000, 100, process, 2)) for process in range(2)]
+    assert [len(some) for some in dealt] == [3, 3]
+    assert all(max(row.groups) < 2048 for some in dealt for row in some[0])
+    rows = [row for of in dealt for some in of for row in some if not row.filler]
+    assert sorted(place for row in rows for place in row.groups) == list(range(5000))
 
 
 def test_steps_of_nothing_are_refused():

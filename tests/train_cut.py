@@ -11,14 +11,17 @@ from pathlib import Path
 
 
 def rows(prompts: int, seed: int = 0) -> list[dict[str, str]]:
-    """Three responses to a prompt, in three pairs: one that is kind, one that is not, one between."""
+    """Three responses to a prompt, in three pairs: one that is kind, one that is not, one between; by three policies,
+    each kind in turn."""
     draw = random.Random(seed)
     words = ("I hear you", "As you like", "Whatever")
     made = []
     for number in range(prompts):
         texts = [f"{word}. {'so ' * draw.randint(0, 4)}{number}" for word in words]
         for better, worse in ((0, 1), (0, 2), (1, 2)):
-            made.append({"prompt": f"Client {number}?", "chosen": texts[better], "rejected": texts[worse]})
+            row = {"prompt": f"Client {number}?", "chosen": texts[better], "rejected": texts[worse]}
+            by = {"chosen_policy": f"P{(number + better) % 3}", "rejected_policy": f"P{(number + worse) % 3}"}
+            made.append(row | by)
     return made
 
 

@@ -1,17 +1,13 @@
 """prefkit's trainer beside trl's RewardTrainer: what both learn, how fast, in how much memory.
 
-    PREFKIT_DATA=FOLDER python -m benchmarks.reward_parts.beside_trl [speed|seeds] [--base BASE] [--layers N]
+    PREFKIT_DATA=FOLDER python -m benchmarks.reward_parts.beside_trl [--base BASE] [--layers N]
 
-chatpsychiatrist, each trainer in a process of its own, on one thread, in float32.
-
-**speed**   The same pairs in the same optimiser steps from the same weights: one pair for each of many prompts, then
-            all pairs of a few prompts with five responses: two prompts of 4 pairs to one of 8, which fill steps of 8,
-            and are 5.3 pairs a prompt as in the whole set. trl at several batch sizes, and with texts of like length
-            together. CPU seconds are those of ``train()``. Where trl reads the steps in our order, the courses of the
-            loss and the rewards at the end are compared.
-**seeds**   Both from three seeds, each in its own order, for an epoch of 32 pairs a step on the prompts outside of a
-            fold; accuracy on the fold's pairs. ``--layers`` keeps the lowest ones of the base alone, since trl takes
-            hours with all.
+chatpsychiatrist, each trainer in a process of its own, on one thread, in float32. The same pairs in the same optimiser
+steps from the same weights: one pair for each of many prompts, then all pairs of a few prompts with five responses: two
+prompts of 4 pairs to one of 8, which fill steps of 8, and are 5.3 pairs a prompt as in the whole set. trl at several
+batch sizes, and with texts of like length together. CPU seconds are those of ``train()``. Where trl reads the steps in
+our order, the courses of the loss and the rewards at the end are compared. Whether both end at the same accuracy is
+``reward_parts.three_seeds``.
 """
 
 from __future__ import annotations
@@ -48,12 +44,13 @@ class Job:
     """What a worker does.
 
     Args:
-        data: ``one`` pair of each prompt, the whole ``grid`` of a few prompts, or a fold's ``rest``.
+        data: ``one`` pair of each prompt, the whole ``grid`` of a few prompts, or ``rest``: prompts outside of a fold.
         trainer: ``prefkit`` or ``trl``.
         batch: pairs in trl's batch.
         order: of trl's batches: ``sequential``, the order of our steps; ``random``; ``group_by_length``.
         pairs: how many are read, about.
         step: pairs in an optimiser step.
+        rate: the learning rate, at its highest.
     """
 
     data: str
@@ -65,6 +62,7 @@ class Job:
     batch: int = 4
     order: str = "sequential"
     seed: int = 0
+    rate: float = RATE
 
     @property
     def name(self) -> str:
@@ -79,9 +77,10 @@ def data(job: Job) -> tuple[list[Group], list[Group]]:
     fold = prompt_folds(groups, 5)
     train = [groups[place] for place in np.flatnonzero(fold != 0).tolist() if groups[place].pairs]
     test = [groups[place] for place in np.flatnonzero(fold == 0).tolist() if groups[place].pairs]
-    if job.data == "rest":
-        return train, test
     drawn = [train[place] for place in np.random.default_rng(0).permutation(len(train)).tolist()]
+    if job.data == "rest":
+        behind = np.cumsum([len(group.pairs) for group in drawn])
+        return drawn[: int(np.searchsorted(behind, job.pairs)) + 1], test
     drawn = [group for group in drawn if max(map(len, group.texts)) < 2 * MAX_TOKENS]  # none is cut
     if job.data == "one":
         return [with_one_pair(group) for group in drawn[: job.pairs]], test[:4]
@@ -118,19 +117,21 @@ def work(job: Job, out: Path) -> None:
     seconds = time.process_time() - started
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     model, tokenizer = trainer.model.eval(), trainer.processing_class
-    margins = []
+    margins, prompts = [], []
     with torch.no_grad():
-        for group in GroupTokenizer(tokenizer, max_tokens=MAX_TOKENS).tokenized(test):
+        for number, group in enumerate(GroupTokenizer(tokenizer, max_tokens=MAX_TOKENS).tokenized(test)):
             rewards = [
                 float(model(input_ids=torch.tensor([[*group.prompt.tolist(), *ids.tolist()]])).logits[0, 0])
                 for ids in group.responses
             ]
             margins += [rewards[pair.chosen] - rewards[pair.rejected] for pair in group.group.pairs]
+            prompts += [number] * len(group.group.pairs)
     found = {
         "seconds": seconds,
         "memory": memory,
         "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line],
         "margins": margins,
+        "prompts": prompts,
         **read,
     }
     out.write_text(json.dumps(found))
@@ -139,7 +140,7 @@ def work(job: Job, out: Path) -> None:
 def shared(job: Job, out: Path) -> dict[str, Any]:
     """The arguments that both trainers get."""
     return {
-        "output_dir": str(out), "num_train_epochs": 1, "learning_rate": RATE, "seed": job.seed,
+        "output_dir": str(out), "num_train_epochs": 1, "learning_rate": job.rate, "seed": job.seed,
         "lr_scheduler_type": "linear" if job.data == "rest" else "constant", "bf16": False,
         "gradient_checkpointing": False, "save_strategy": "no", "report_to": "none", "disable_tqdm": True,
         "use_cpu": True, "dataloader_pin_memory": False, "logging_steps": 1,
@@ -293,29 +294,9 @@ def speed(base: str, pairs: int, layers: int | None, only: str | None) -> list[C
     return checks
 
 
-def seeds(base: str, layers: int | None) -> list[Check]:
-    """Held-out accuracy of both from three seeds."""
-    checks = []
-    of: dict[str, list[float]] = {}
-    for seed in range(3):
-        for trainer, order in (("prefkit", "sequential"), ("trl", "random")):
-            found = run(Job("rest", trainer, base, 0, step=32, layers=layers, batch=4, order=order, seed=seed))
-            accuracy = float(np.mean(np.array(found["margins"]) > 0))
-            of.setdefault(trainer, []).append(accuracy)
-            checks.append(Check(f"seed {seed}: {trainer}, held-out accuracy of {len(found['margins'])} pairs",
-                                round(accuracy, 3)))  # fmt: skip
-    means = {name: float(np.mean(some)) for name, some in of.items()}
-    apart = abs(means["prefkit"] - means["trl"])
-    spread = float(np.hypot(*(np.std(some, ddof=1) for some in of.values()))) / 3**0.5
-    checks.append(Check("means apart", round(apart, 3), "", f"<= two standard errors, {2 * spread:.3f}",
-                        apart <= 2 * spread))  # fmt: skip
-    return checks
-
-
 def main() -> int:
     """Run the comparison that was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", default="speed", choices=("speed", "seeds"))
     parser.add_argument("--base", default="smollm2")
     parser.add_argument("--pairs", type=int, default=16, help="that are read for the speed")
     parser.add_argument("--only", choices=("one", "grid"), help="of the speed: one pair a prompt, or all")
@@ -326,8 +307,6 @@ def main() -> int:
     if asked.worker:
         work(Job(**json.loads(asked.worker)), asked.out)
         return 0
-    if asked.what == "seeds":
-        return report("reward-seeds", seeds(asked.base, asked.layers))
     return report("reward-speed", speed(asked.base, asked.pairs, asked.layers, asked.only))
 
 

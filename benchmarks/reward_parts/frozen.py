@@ -130,6 +130,9 @@ def rows(groups: Sequence[Group]) -> dict[str, Callable[[], Maker]]:
         found[f"SmolLM2 frozen, layer searched, {pooling}"] = lambda pooling=pooling: head(  # type: ignore[misc]
             "smollm2", LAYERS, pooling, range(8, 21, 2)
         )
+    found["SmolLM2 frozen, layer 16, last, policies controlled for"] = lambda: head(
+        "smollm2", LAYERS, "last", [16], control=True
+    )
     found["SmolLM2 frozen, layer searched, mean, policies controlled for"] = lambda: head(
         "smollm2", LAYERS, "mean", range(8, 21, 2), control=True
     )

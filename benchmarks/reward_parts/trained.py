@@ -3,14 +3,15 @@
     PREFKIT_DATA=FOLDER python -m benchmarks.reward_parts.trained OUT --name full --fold 0 -- --epochs 2
     PREFKIT_DATA=FOLDER python -m benchmarks.reward_parts.trained OUT --name lora --fold 0 -- --lora 16 --epochs 2
     PREFKIT_DATA=FOLDER python -m benchmarks.reward_parts.trained OUT --name full --folds 2 --fold 0 \
-        --without alpaca-7b,vicuna-7b-v1.3 -- --epochs 2
+        --without alpaca-7b,vicuna-7b-v1.3 --start 16 -- --control-policies --epochs 2
     PREFKIT_DATA=FOLDER python -m benchmarks.reward_parts.trained OUT
 
 chatpsychiatrist, all pairs whose mean ratings are 0.5 apart or more, and the folds of ``reward_parts.frozen``. A job
 runs ``prefkit train-rm`` with what stands behind ``--`` on the prompts outside of a fold and keeps the model in OUT;
-``--without`` leaves two policies out of training and measures the pairs between them. The same command goes on with a
-job that was cut. Without a name, all jobs of OUT are measured, beside the baselines fitted on each job's own training
-pairs and measured on the same held-out pairs.
+``--without`` leaves two policies out of training and measures the pairs between them; ``--start`` first fits a linear
+head on the last token at a layer, with policies controlled for, and trains the model that ends there from that. The
+same command goes on with a job that was cut. Without a name, all jobs of OUT are measured, beside the baselines fitted
+on each job's own training pairs and measured on the same held-out pairs.
 """
 
 from __future__ import annotations
@@ -34,7 +35,15 @@ from prefkit.training.measuring.report import MeasureSettings, gap_name, in_word
 from prefkit.training.measuring.table import margins_of, table_of
 from prefkit.training.reward_model import RewardModel
 
-BESIDE = ("length only", "bag of words", "policy identity", "MiniLM frozen, mean", "SmolLM2 frozen, layer 16, mean")
+BESIDE = (
+    "length only",
+    "bag of words",
+    "policy identity",
+    "MiniLM frozen, mean",
+    "SmolLM2 frozen, layer 16, mean",
+    "SmolLM2 frozen, layer 16, mean, policies controlled for",
+    "SmolLM2 frozen, layer 16, last, policies controlled for",
+)
 FIGURES = ("accuracy", gap_name(1.0), "auc", "brier", "ece")
 
 
@@ -77,8 +86,13 @@ def train(groups: Sequence[Group], out: Path, job: dict[str, Any], options: list
     folder = out / f"{job['name']}-{job['fold']}-of-{job['folds']}{left}"
     folder.mkdir(parents=True, exist_ok=True)
     write_pairs(parted(groups, job)[0], folder / "train.jsonl")
-    command = ["train-rm", str(folder / "train.jsonl"), "--out", str(folder / "model"), *options]
-    subprocess.run([sys.executable, "-m", "prefkit", *command], check=True)
+    command = [sys.executable, "-m", "prefkit", "train-rm", str(folder / "train.jsonl")]
+    if job["start"]:
+        frozen = ("--frozen", "--layer", str(job["start"]), "--pooling", "last", "--control-policies")
+        if not (folder / "start" / "training.json").exists():
+            subprocess.run([*command, "--out", str(folder / "start"), *frozen], check=True)
+        options = ["--base", str(folder / "start"), *options]
+    subprocess.run([*command, "--out", str(folder / "model"), *options], check=True)
     (folder / "job.json").write_text(json.dumps(job))
 
 
@@ -125,6 +139,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--without", default="")
+    parser.add_argument("--start", type=int, metavar="LAYER")
     asked = parser.parse_args(ours)
     folder = Path(os.environ.get("PREFKIT_DATA") or "-") / "chatpsychiatrist"
     if not folder.is_dir():
@@ -132,7 +147,7 @@ def main() -> None:
     groups = chatpsychiatrist(folder)
     if asked.name:
         without = [name for name in asked.without.split(",") if name]
-        job = {"name": asked.name, "fold": asked.fold, "folds": asked.folds, "without": without}
+        job = {"name": asked.name, "fold": asked.fold, "folds": asked.folds, "without": without, "start": asked.start}
         train(groups, asked.out, job, behind)
         return
     kinds: dict[tuple[str, bool], list[Path]] = {}

@@ -68,7 +68,7 @@ def _weights(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
 @click.option("--pooling", type=click.Choice(["mean", "last", "mean+last"]), default="mean", show_default=True,
               help="With --frozen: over the response's tokens.")  # fmt: skip
 @click.option("--control-policies", is_flag=True,
-              help="With --frozen: an effect of each policy beside the reward, for policies that are new.")  # fmt: skip
+              help="Learn an effect of each policy beside the reward, for policies that are new.")  # fmt: skip
 @click.option("--lora", type=int, metavar="RANK", help="Train an adapter in place of all weights; such as 16.")
 @click.option("--quantize", is_flag=True, help="With --lora: hold the base in 4 bits. Needs a GPU.")
 @click.option("--freeze-layers", type=int, default=0, help="So many of the lowest layers stay as they are.")
@@ -127,9 +127,9 @@ def train_rm(
             )  # fmt: skip
             trained = train_frozen_reward_model(data, chosen, folder, **told)
         else:
-            if layer is not None or pooling != "mean" or control_policies:
-                raise click.UsageError("--layer, --pooling and --control-policies go with --frozen.")
-            settings = TrainingSettings(**options)
+            if layer is not None or pooling != "mean":
+                raise click.UsageError("--layer and --pooling go with --frozen.")
+            settings = TrainingSettings(control_policies=control_policies, **options)
             folder = model_folder(source, settings.base + ("-lora" if settings.lora else ""), name, out)
             trained = train_reward_model(data, settings, folder, **told)
     if int(os.environ.get("RANK", "0")):

@@ -61,7 +61,7 @@ def finish(
 def _weights(trainer: PackedPolicyTrainer, watch: Watch) -> dict[str, Any] | None:
     """The best weights: given to the model on every process, or where no process holds all of them, by name."""
     best = watch.best_weights()
-    if trainer.is_fsdp_enabled:
+    if trainer.way != "whole":
         weights: dict[str, Any] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
         return weights | best if trainer.args.should_save else weights
     model: Any = trainer.accelerator.unwrap_model(trainer.model_wrapped)
@@ -130,7 +130,7 @@ def _write_done(
         "versions": versions(),
         "device": device_name(),
         "processes": trainer.args.world_size,
-        "sharded": trainer.is_fsdp_enabled,
+        "sharded": trainer.way != "whole",
         "steps": report.steps,
         "kept_step": report.kept,
         "seconds": round(report.seconds, 1),

@@ -1,7 +1,7 @@
 """What a policy is trained and looked at on, read and encoded.
 
 Reads   the pairs of a run or a file, a tokenizer
-Gives   token groups: to train on, and held out; the prompts that are answered at each look; counts
+Gives   token groups, on the disk: to train on, and held out; the prompts that are answered at each look; counts
 
 For supervised training a prompt keeps only the responses that are to be imitated, and no pairs.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -20,11 +21,15 @@ from prefkit.policies.settings import Imitated, PolicySettings
 from prefkit.records import Message
 from prefkit.training.examples import read_groups
 from prefkit.training.groups import Group, TokenGroup, subset
+from prefkit.training.machine import ALONE, Machine
+from prefkit.training.token_store import StoredGroups, sizes, stored
 from prefkit.training.tokens import GroupTokenizer
 from prefkit.training.training_pairs import (
+    Counted,
     TrainingData,
-    digest_of,
+    counts_of,
     held_out_groups,
+    in_pairs,
     rubric_of,
     without_policies,
 )
@@ -59,13 +64,33 @@ class PolicyData:
 
 
 def read_policy_data(
-    data: TrainingData, settings: PolicySettings, tokenizer: Any, say: Callable[[str], None]
+    data: TrainingData,
+    settings: PolicySettings,
+    tokenizer: Any,
+    say: Callable[[str], None],
+    folder: Path,
+    machine: Machine = ALONE,
 ) -> PolicyData:
     """Read and encode what is trained and looked at on; what is left out is said.
 
+    Args:
+        data, settings: what and how.
+        tokenizer: of the base.
+        say: told lines worth reading.
+        folder: of the training; the tokens go into a folder in it.
+        machine: of which the first process reads.
+
     Raises:
-        PrefkitError: nothing to train on.
+        PrefkitError: nothing to train on, or another machine reads other pairs.
     """
+    read = machine.once(lambda: _read(data, settings, tokenizer, say, machine.scratch(folder)))
+    machine.need_the_same(read.digest)
+    return read
+
+
+def _read(
+    data: TrainingData, settings: PolicySettings, tokenizer: Any, say: Callable[[str], None], scratch: Path
+) -> PolicyData:
     sft, imitate = settings.method == "sft", settings.imitate
     groups = read_groups(
         data.source, data.split, all_responses=sft and imitate == "all", plain=data.plain, soft=data.soft,
@@ -74,48 +99,44 @@ def read_policy_data(
     some: Iterable[Group] = without_policies(groups, data.without)
     encoder = GroupTokenizer(tokenizer, max_tokens=settings.max_tokens, over_long=settings.over_long, plain=data.plain)
     nothing = Counter[str]()
-    if sft:
-        train = list(encoder.tokenized(imitated(some, imitate, nothing)))
-    else:
-        train = [group for group in encoder.tokenized(some) if group.group.pairs]
+    seen = Counted(lambda group: replace(group, texts=()))
+    encoded = encoder.tokenized(imitated(some, imitate, nothing)) if sft else in_pairs(encoder.tokenized(some))
+    train = stored(seen(encoded), scratch / "train")
     tally = Counter(groups.tally) + Counter(encoder.tally) + nothing
     for reason, count in tally.items():
         say(f"  {count:,} {reason}")
     if not train:
         found = "; ".join(f"{count:,} {reason}" for reason, count in tally.items()) or "no pairs"
         raise PrefkitError(data.source, found, "pairs to train on", "Give more pairs, or a larger --max-tokens.")
-    held_out = _held_out(data, settings, tokenizer, say)
-    asked = [group.group.messages for group in held_out or train]
+    held_out = _held_out(data, settings, tokenizer, say, scratch)
+    asked = held_out or train
     drawn = np.random.default_rng(settings.seed).permutation(len(asked))[: settings.check_prompts]
     return PolicyData(
-        train=[replace(group, group=replace(group.group, messages=(), texts=())) for group in train],
+        train=train,
         held_out=held_out,
-        prompts=[asked[place] for place in sorted(drawn.tolist())],
+        prompts=[asked[place].group.messages for place in sorted(drawn.tolist())],
         held_out_prompts=bool(held_out),
         rubric=rubric_of(data.source),
         counts={
-            "training pairs": sum(len(group.group.pairs) for group in train),
-            "training prompts": len(train),
-            "training responses": sum(len(group.responses) for group in train),
-            "training tokens": sum(group.tokens for group in train),
+            **counts_of(train, seen),
             "held-out prompts": len(held_out),
-            "held-out pairs": sum(len(group.group.pairs) for group in held_out),
+            "held-out pairs": int(sizes(held_out).pairs.sum()),
             **tally,
         },
-        digest=digest_of(train),
+        digest=seen.digest,
     )
 
 
 def _held_out(
-    data: TrainingData, settings: PolicySettings, tokenizer: Any, say: Callable[[str], None]
-) -> list[TokenGroup]:
+    data: TrainingData, settings: PolicySettings, tokenizer: Any, say: Callable[[str], None], scratch: Path
+) -> StoredGroups:
     whole = GroupTokenizer(tokenizer, max_tokens=settings.max_tokens, over_long="cut", plain=data.plain)
     nothing = Counter[str]()
     for split in ("validation", "test"):
         groups = held_out_groups(data, split)
         if settings.method == "sft":
             groups = imitated(groups, "chosen" if settings.imitate == "all" else settings.imitate, nothing)
-        if found := list(whole.tokenized(groups)):
+        if found := stored(whole.tokenized(groups), scratch / "held-out"):
             break
     for reason, count in (Counter(whole.tally) + nothing).items():
         say(f"  {count:,} held out: {reason}")
@@ -152,18 +173,33 @@ def _places(group: Group, imitate: Imitated) -> list[int]:
     return sorted(led, key=lambda place: (-led[place], place))[:1]
 
 
-def astray(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
+class Astray(Sequence[TokenGroup]):
     """Each group's prompt with one response to the next group's, the last one's with the first's: for kto.
 
     Raises:
         PrefkitError: there is one prompt only.
     """
-    if len(groups) < 2:
-        remedy = "Give more pairs, or take --method dpo."
-        raise PrefkitError("kto", "one prompt", "several, as it compares with responses to other prompts", remedy)
-    found = []
-    for place, (group, other) in enumerate(zip(groups, [*groups[1:], groups[0]], strict=True)):
+
+    def __init__(self, groups: Sequence[TokenGroup]) -> None:
+        if len(groups) < 2:
+            remedy = "Give more pairs, or take --method dpo."
+            raise PrefkitError("kto", "one prompt", "several, as it compares with responses to other prompts", remedy)
+        self._groups = groups
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    @overload
+    def __getitem__(self, place: int) -> TokenGroup: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[TokenGroup]: ...
+
+    def __getitem__(self, place: int | slice) -> TokenGroup | Sequence[TokenGroup]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        group, other = self._groups[place], self._groups[(place + 1) % len(self)]
         response = other.responses[place % len(other.responses)]
         alone = replace(group.group, response_ids=("",), texts=("",), policies=("",), pairs=())
-        found.append(replace(group, group=alone, responses=(response,), reference=None))
-    return found
+        return replace(group, group=alone, responses=(response,), reference=None)

@@ -19,8 +19,9 @@ from prefkit.policies.logprobs import LogProbs, log_probs
 from prefkit.policies.losses import STATISTICS, PolicyLoss
 from prefkit.policies.reference import TokenLogProbs
 from prefkit.training.groups import TokenGroup
-from prefkit.training.packed_trainer import Floats, Learned, PackedTrainer
+from prefkit.training.packed_trainer import Learned, PackedTrainer
 from prefkit.training.packing import PackedRow
+from prefkit.training.token_store import Floats, sizes
 
 
 class PackedPolicyTrainer(PackedTrainer):
@@ -60,7 +61,7 @@ class PackedPolicyTrainer(PackedTrainer):
         self.plan(
             args,
             groups,
-            [_weight(group, loss) for group in groups],
+            _weights(groups, loss),
             pairs_per_step=pairs_per_step,
             row_tokens=row_tokens,
             pad=int(tokenizer.pad_token_id),
@@ -135,8 +136,7 @@ class PackedPolicyTrainer(PackedTrainer):
 
         sums = np.sum(self.read(groups, counted), axis=0)
         found = figures(dict(zip(STATISTICS, sums.tolist(), strict=False)))
-        weight = sum(_weight(group, self.policy_loss) for group in groups)
-        found["loss"] = float(sums[-1]) / weight
+        found["loss"] = float(sums[-1]) / float(_weights(groups, self.policy_loss).sum())
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -148,10 +148,9 @@ def _reference(row: PackedRow) -> LogProbs | None:
     return None if row.reference is None else LogProbs(row.reference, row.lengths)
 
 
-def _weight(group: TokenGroup, loss: PolicyLoss) -> float:
-    if loss.settings.method == "sft":
-        return float(sum(map(len, group.responses)))
-    return sum(pair.weight for pair in group.group.pairs)
+def _weights(groups: Sequence[TokenGroup], loss: PolicyLoss) -> Floats:
+    known = sizes(groups)
+    return known.responses.astype(np.float64) if loss.settings.method == "sft" else known.weight
 
 
 def figures(sums: Mapping[str, float]) -> dict[str, float]:

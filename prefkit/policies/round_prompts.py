@@ -21,8 +21,8 @@ import numpy as np
 from prefkit.errors import RunError
 from prefkit.near_duplicates import near_duplicate_groups
 from prefkit.policies.templates import prompt_ids
-from prefkit.records import PreferencePair, Prompt, digest, prompt_text
-from prefkit.run import Run, read_parquet_records
+from prefkit.records import Prompt, digest, prompt_text
+from prefkit.run import Run, read_pairs
 
 PAIRS = "pairs.parquet"
 AT_ONCE = 256
@@ -116,7 +116,7 @@ def _splits(path: Path) -> dict[str, set[str]]:
     """The splits in which a prompt has pairs, by its id."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     if path.exists():
-        for pair in read_parquet_records(path, PreferencePair):
+        for pair in read_pairs(path):
             found[pair.prompt_id].add(pair.split)
     return found
 

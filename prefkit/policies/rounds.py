@@ -20,7 +20,6 @@ process at a time; it trains on what one machine has.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +51,7 @@ from prefkit.policies.round_prompts import Pool, draw_pool
 from prefkit.policies.round_settings import RoundSettings
 from prefkit.records import Prompt
 from prefkit.run import Run
+from prefkit.training.machine import need_one_process
 
 ITERATIONS = "iterations"
 
@@ -111,7 +111,7 @@ def iterate(
             written.
     """
     settings = settings.resolved()
-    _need_one_process()
+    need_one_process("iterate")
     judges = judges_of(run, reward_model, second)
     pool = _pool(run, settings)
     with claimed(folder, overwrite):
@@ -122,12 +122,6 @@ def iterate(
 
 
 # --- before anything is written --------------------------------------------------------------------------------------
-
-
-def _need_one_process() -> None:
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        remedy = "Start it without torchrun or accelerate launch."
-        raise PrefkitError("prefkit iterate", "several processes", "one", remedy)
 
 
 def _pool(run: Run, settings: RoundSettings) -> Pool:

@@ -3,6 +3,7 @@
 Reads   the pairs of a run or a file, a base model that answers, a reward model that judges its looks if one is named
 Writes  policies/NAME/
     begun.json      what is trained on what: the same command goes on from the last checkpoint, another is refused
+    scratch/        what is trained on, as tokens; removed at the end
     checkpoints/    to go on from; removed at the end
     looks.jsonl, best.safetensors    what was seen on the way (``watching``); the weights of the best look, removed
     config.json, model.safetensors, tokenizer*, README.md, curves.svg    the policy
@@ -10,7 +11,8 @@ Writes  policies/NAME/
         policies/NAME-sft/    the policy after supervised training, where that goes before
 
 What the base says of each response is asked before the first step and kept in the cache (``reference``). With several
-processes (``accelerate launch``) each reads the data and the first one writes.
+processes (``accelerate launch``, ``torchrun``) the first of each machine reads the data for all of them, and the first
+of all writes.
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prefkit.durable import remove
 from prefkit.errors import PrefkitError
 from prefkit.policies.settings import PolicySettings
 from prefkit.training.begun import CHECKPOINTS, begin, claimed
+from prefkit.training.machine import PATIENCE, SCRATCH, Machine
 from prefkit.training.training_pairs import TrainingData
 
 if TYPE_CHECKING:
@@ -150,7 +154,7 @@ def _train(
     from prefkit.training.packed_trainer import go_on
 
     _refuse_adapters(settings.base)
-    state = PartialState(cpu=on_cpu())
+    state = PartialState(cpu=on_cpu(), timeout=PATIENCE)
     if not state.is_main_process:
         opened, say = (lambda title, total, unit: lambda done: None), (lambda line: None)
     with ExitStack() as stack:
@@ -160,7 +164,8 @@ def _train(
         tokenizer = tokenizer_of(settings.base)
         need_chat_template(tokenizer, settings.base)
         settings = replace(settings, max_tokens=within_window(settings.max_tokens, settings.base, tokenizer, say))
-        read = read_policy_data(data, settings, tokenizer, say)
+        machine = Machine.of(state)
+        read = read_policy_data(data, settings, tokenizer, say, folder, machine)
         rewards = _rewards(reward_model, read.rubric, data.source)
         if state.is_main_process:
             begin(folder, settings, read.digest)
@@ -168,11 +173,14 @@ def _train(
         _say_what(say, settings, read, built)
         trainer = _trainer(built, read, settings, folder / CHECKPOINTS, opened, say)
         if trainer.policy_loss.settings.needs_reference:
-            _ask_reference(trainer, settings, built, say)
+            _ask_reference(trainer, settings, built, machine, machine.scratch(folder), say)
         watch = _watched(trainer, read, settings, folder, rewards, say)
         since, resumed = time.monotonic(), go_on(trainer, folder / CHECKPOINTS, say)
         seconds = time.monotonic() - since
-        return finish(trainer, watch, data, read, settings, folder, reward_model, seconds, resumed)
+        done = finish(trainer, watch, data, read, settings, folder, reward_model, seconds, resumed)
+        if machine.writes:
+            remove(folder / SCRATCH)
+        return done
 
 
 def _refuse_adapters(base: str) -> None:
@@ -265,12 +273,17 @@ def _steps(trainer: PackedPolicyTrainer, settings: PolicySettings) -> int:
 
 
 def _ask_reference(
-    trainer: PackedPolicyTrainer, settings: PolicySettings, built: Built, say: Callable[[str], None]
+    trainer: PackedPolicyTrainer,
+    settings: PolicySettings,
+    built: Built,
+    machine: Machine,
+    scratch: Path,
+    say: Callable[[str], None],
 ) -> None:
     """Read what the reference says beside each group: the model before it learns, or the one that is named."""
-    from prefkit.policies.policy_data import astray
-    from prefkit.policies.reference import reference_file, reference_log_probs
-    from prefkit.training.bases import cache_folder
+    from prefkit.durable import cache_folder
+    from prefkit.policies.policy_data import Astray
+    from prefkit.policies.reference import reference_file, with_reference
     from prefkit.training.begun import identity
 
     named = settings.reference or settings.base
@@ -279,19 +292,20 @@ def _ask_reference(
     opened: list[Any] = []
 
     def ask(groups: Sequence[TokenGroup]) -> list[TokenLogProbs]:
-        say(f"what {named} says of {len(groups):,} prompts' responses is read first")
         if settings.reference and not opened:
             opened.append(_reference_model(settings.reference, trainer))
         return trainer.log_probs(groups, *opened)
 
-    def asked(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
-        path = reference_file(cache_folder(), what, groups)
-        known = reference_log_probs(groups, path, ask, writes=trainer.args.should_save)
-        return [replace(group, reference=of) for group, of in zip(groups, known, strict=True)]
+    def asked(groups: Sequence[TokenGroup]) -> Sequence[TokenGroup]:
+        path = machine.once(lambda: reference_file(cache_folder(), what, groups))
+        line = f"what {named} says of {len(groups):,} prompts' responses is read first"
+        return with_reference(
+            groups, path, ask, machine, scratch, processes=trainer.args.world_size, say=lambda: say(line)
+        )
 
     if settings.method == "kto":
-        trainer.astray = asked(astray(trainer.groups))
-        trainer.held_out_astray = asked(astray(trainer.held_out)) if len(trainer.held_out) > 1 else ()
+        trainer.astray = asked(Astray(trainer.groups))
+        trainer.held_out_astray = asked(Astray(trainer.held_out)) if len(trainer.held_out) > 1 else ()
     trainer.groups = asked(trainer.groups)
     if trainer.held_out:
         trainer.held_out = asked(trainer.held_out)

@@ -36,7 +36,7 @@ from prefkit.policies.templates import prompt_ids
 from prefkit.records import Message, Record, prompt_text
 from prefkit.resampling import wilson
 from prefkit.training.groups import Group, TokenGroup
-from prefkit.training.packed_trainer import Floats
+from prefkit.training.token_store import Floats
 
 LOOKS, BEST = "looks.jsonl", "best.safetensors"
 TEMPERATURE = 1.0

@@ -17,6 +17,7 @@ import msgspec
 
 from prefkit.durable import explained_disk_errors, make_folders, remove, replacing
 from prefkit.errors import RunError
+from prefkit.training.machine import SCRATCH
 from prefkit.training.settings import CommonSettings, decisive
 
 BEGUN, CHECKPOINTS, DONE, LOCK = "begun.json", "checkpoints", "training.json", ".lock"
@@ -69,9 +70,10 @@ def claimed(folder: Path, overwrite: bool) -> Iterator[None]:
         if DONE in there:
             remedy = "Give another --name, or --overwrite to train it again."
             raise RunError(folder, "a finished model", "a new name", remedy)
-        if there and BEGUN not in there:
+        others = [name for name in there if name != SCRATCH]
+        if others and BEGUN not in there:
             remedy = "Give another --name or --out, or --overwrite to remove them."
-            raise RunError(folder, f"other files ({there[0]})", "an empty folder or a new name", remedy)
+            raise RunError(folder, f"other files ({others[0]})", "an empty folder or a new name", remedy)
         yield
 
 

@@ -29,6 +29,9 @@ from prefkit.errors import PrefkitError
 from prefkit.records import Message, prompt_text
 from prefkit.training.groups import Group, Ids, TokenGroup
 
+OPENINGS = 64
+"""Openings of responses whose tokens are remembered; most templates have one, some another for each prompt."""
+
 
 class Encoding(Protocol):
     """How groups become tokens."""
@@ -143,6 +146,8 @@ class Conversations(_Encoder):
         if not len(head) or any(not len(end) or end[0] != head[-1] for end in ends):
             return None
         if opening not in self._opening:
+            if len(self._opening) == OPENINGS:
+                self._opening.clear()
             (self._opening[opening],) = self([opening])
         shared = self._opening[opening]
         if all(np.array_equal(end[: len(shared)], shared) for end in ends):

@@ -64,7 +64,7 @@ def finish(
 ) -> Trained:
     """Measure the model on what was held out, save it, and remove the checkpoints; on every process."""
     measured = _measured(trainer, pairs, settings)
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.way != "whole" else None
     report = _what_it_took(trainer, pairs, folder, seconds, resumed)
     if trainer.args.should_save:
         if pairs.test:
@@ -105,6 +105,7 @@ def _what_it_took(
 def _beside_baselines(
     report: Trained, pairs: TrainingPairs, measured: _Measured, say: Callable[[str], None]
 ) -> Trained:
+    assert pairs.read is not None  # what the first process read, and this is the first
     rows, notes = beside_baselines(
         without_policies(pairs.read, pairs.data.without),
         [group.group for group in pairs.test],
@@ -139,6 +140,7 @@ def _save_model(
         std=measured.std,
         temperature=measured.temperature,
         tie=trainer.pair_loss.tie,
+        control_policies=settings.control_policies,
         rubric=rubric_mark(pairs.rubric),
     )
     card = Card(
@@ -184,7 +186,7 @@ def _write_done(
         "versions": versions(),
         "device": device_name(),
         "processes": trainer.args.world_size,
-        "sharded": trainer.is_fsdp_enabled,
+        "sharded": trainer.way != "whole",
         "steps": report.steps,
         "seconds": round(report.seconds, 1),
         "pairs_per_second": round(report.pairs_per_second, 3),

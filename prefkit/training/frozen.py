@@ -4,7 +4,8 @@ Reads   reward-models/NAME/, and the base that the head was fitted on
 Writes  reward-models/NAME/  reward.json, head.safetensors, README.md
 
 A head (``head_fitting``) that reads the last token can be folded into a model of transformers that ends at its layer
-(``folded``); one that reads the mean over the response cannot, and is scored by prefkit.
+(``folded``), which stands beside it as ``save_folded`` wrote it; one that reads the mean over the response cannot, and
+is scored by prefkit.
 """
 
 from __future__ import annotations
@@ -153,6 +154,23 @@ def folded(model: FrozenRewardModel) -> tuple[Any, Any, RewardInfo]:
         classifier.score.weight.copy_(torch.as_tensor(model.weights)[None])
     plain = RewardInfo(**{**_fields(info), "kind": "trained", "layer": None, "pooling": None})
     return classifier, reader.tokenizer, plain
+
+
+def save_folded(model: FrozenRewardModel, folder: Path) -> str:
+    """Write the model that ``folded`` gives beside the head, for transformers and as a base to train; what was done.
+
+    Writes  config.json, model.safetensors, tokenizer*
+    """
+    from prefkit.training.building import quiet
+    from prefkit.training.reward_model import save_classifier
+
+    try:
+        classifier, tokenizer, info = folded(model)
+    except PrefkitError as error:
+        return f"a head that only prefkit reads, as {model.info.base} has {error.found}"
+    with quiet():
+        save_classifier(classifier, tokenizer, folder, info)
+    return f"the same as a model of {model.info.layer} layers that transformers loads, and train-rm --base"
 
 
 def _fields(info: RewardInfo) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """``prefkit train-rm --frozen``: a head on what a base model makes of the texts, and no weight of the base changed.
 
 Reads   the pairs of a run or a file, a base model
-Writes  reward-models/NAME/   the head (``frozen``), README.md, and training.json, written last
+Writes  reward-models/NAME/   the head (``frozen``), README.md; for a head on the last token the model that it folds
+                              into; training.json, written last
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from prefkit.training.begun import DONE, claimed, identity
 from prefkit.training.card import Card
 from prefkit.training.examples import read_groups
 from prefkit.training.features import FrozenReader, feature_cache, read_features
-from prefkit.training.frozen import FrozenRewardModel
+from prefkit.training.frozen import FrozenRewardModel, save_folded
 from prefkit.training.groups import Group
 from prefkit.training.head_fitting import Fit, Fitter
 from prefkit.training.held_out import beside_baselines
+from prefkit.training.machine import need_one_process
 from prefkit.training.reward_info import Pooling, RewardInfo, rubric_mark
 from prefkit.training.trained_report import Trained, versions
 from prefkit.training.training_pairs import TrainingData, held_out_groups, rubric_of, without_policies
@@ -65,8 +67,10 @@ def train_frozen_reward_model(
     """Fit a head on a frozen model's features; the arguments are those of ``train_reward_model``.
 
     Raises:
-        PrefkitError: there is nothing to learn from, the base cannot be read, or the folder holds something else.
+        PrefkitError: there is nothing to learn from, the base cannot be read, the folder holds something else, or there
+            are several processes.
     """
+    need_one_process("train-rm --frozen")
     with claimed(folder, overwrite):
         since = time.monotonic()
         read = read_groups(data.source, data.split, plain=data.plain, soft=data.soft, weights=data.weights)
@@ -97,6 +101,8 @@ def train_frozen_reward_model(
         card = Card(title=folder.name, base=settings.base, rubric=rubric_of(data.source), data=counts, figures=rows,
                     notes=notes)  # fmt: skip
         model.save(folder, card)
+        if settings.pooling == "last":
+            say(save_folded(model, folder))
         seconds = time.monotonic() - since
         done = {
             "prefkit": __version__,

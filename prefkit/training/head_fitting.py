@@ -161,11 +161,8 @@ class Fitter:
         wrote = [policy for group in groups for policy in group.policies]
         if not self._control_policies:
             return np.zeros((len(wrote), 0))
-        names = sorted(set(wrote) - {UNKNOWN})
-        if len(names) < 2:
-            remedy = "Leave --control-policies out, or name them (chosen_policy, rejected_policy in a file)."
-            raise PrefkitError("training pairs", f"{len(names)} named policies", "at least two", remedy)
-        return HARDLY * (np.array(wrote)[:, None] == np.array(names)[None]).astype(np.float64)
+        names = np.array(named_policies(wrote))
+        return HARDLY * (np.array(wrote)[:, None] == names[None]).astype(np.float64)
 
     def _readable(self, groups: Sequence[Group]) -> list[Group]:
         """The groups without responses that were too long to be read."""
@@ -198,6 +195,22 @@ class FittedScorer:
         x = self.fitter.layer(self.fit.layer)
         for group in groups:
             yield (x[self.fitter.table.of([group])] @ self.fit.weights).astype(np.float32)[:, None]
+
+
+def named_policies(policies: Iterable[str]) -> tuple[str, ...]:
+    """The policies that can be controlled for, sorted.
+
+    Args:
+        policies: that wrote the responses to train on; those without a name have no effect.
+
+    Raises:
+        PrefkitError: fewer than two have a name.
+    """
+    names = sorted(set(policies) - {UNKNOWN})
+    if len(names) < 2:
+        remedy = "Leave --control-policies out, or name them (chosen_policy, rejected_policy in a file)."
+        raise PrefkitError("training pairs", f"{len(names)} named policies", "at least two", remedy)
+    return tuple(names)
 
 
 def _spread(x: Floats) -> Floats:

@@ -13,6 +13,20 @@ from prefkit.training.measuring.figures import Scored, measure
 from prefkit.training.measuring.report import rows
 from prefkit.training.measuring.table import rewards_of, table_of
 
+FITTED_ON = 20_000
+"""Prompts on which baselines are fitted at most: their texts have to be in memory."""
+
+
+def _some(groups: Iterable[Group]) -> list[Group]:
+    """As many groups as baselines are fitted on, each with the same chance to be among them."""
+    draw, kept = np.random.default_rng(0), list[Group]()
+    for number, group in enumerate(groups):
+        if number < FITTED_ON:
+            kept.append(group)
+        elif (place := int(draw.integers(number + 1))) < FITTED_ON:
+            kept[place] = group
+    return kept
+
 
 def beside_baselines(
     train: Iterable[Group],
@@ -38,7 +52,9 @@ def beside_baselines(
         say: told which baseline cannot be had.
     """
     table = table_of(held_out)
-    known = [group for group in train if group.pairs]
+    known = _some(group for group in train if group.pairs)
+    if len(known) == FITTED_ON:
+        say(f"  baselines are fitted on {FITTED_ON:,} of the prompts, drawn at random")
     model = np.asarray(rewards, np.float64)
     scored = [Scored(name=name, kind="model", rewards=model, heads=heads, temperature=temperature,
                      temperature_from=temperature_from)]  # fmt: skip

@@ -3,12 +3,13 @@
 Reads rewards of the responses of a packed row, and which of them were preferred; gives sums, so that whoever trains
 can normalise over a whole step whatever the rows and the processes it was cut into. Everything is computed in float32
 from the differences of rewards, under a model of ``paired_comparison``, with what else was asked for: margins, rewards
-around 0, a penalty on length, the heads' own losses.
+around 0, a penalty on length, the heads' own losses, effects of policies.
 
-A few numbers are learned beside the model: the tie parameter, the weights that combine the heads, and the running
-correlation of reward and length. They are no parameters of the network: with a learning rate that suits its weights
-they would not move in a whole training. Each step's pairs give a gradient and a curvature for them, summed over rows
-and processes, and `RewardLoss.finish_step` makes one Newton step on what the latest ``MEMORY`` pairs or more say.
+A few numbers are learned beside the model: the tie parameter, the weights that combine the heads, the effects of
+policies (``policy_effects``), and the running correlation of reward and length. They are no parameters of the network:
+with a learning rate that suits its weights they would not move in a whole training. Each step's pairs give a gradient
+and a curvature for them, summed over rows and processes, and `RewardLoss.finish_step` makes one Newton step on what the
+latest ``MEMORY`` pairs or more say.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from prefkit.training.paired_comparison import (
     rao_kupper_logs,
     tie_start,
 )
+from prefkit.training.policy_effects import PairsByPolicies, PolicyEffects
 
 MEMORY = 1000.0
 """After so many pairs (by weight) what a step said counts 1/e; after a quarter of all seen, where that is more."""
@@ -50,18 +52,8 @@ COMBINE_PRIOR = 50.0
 LARGEST_TIE_STEP = 0.5
 
 
-class PairsOfRow(Protocol):
+class PairsOfRow(PairsByPolicies, Protocol):
     """What a loss reads of a packed row: n pairs among R responses; H principles."""
-
-    @property
-    def chosen(self) -> Tensor:
-        """[n] positions among the responses."""
-        ...
-
-    @property
-    def rejected(self) -> Tensor:
-        """[n] positions among the responses."""
-        ...
 
     @property
     def target(self) -> Tensor:
@@ -159,10 +151,12 @@ class RewardLoss:
     Args:
         settings: which loss.
         tie_share: of ties among the pairs to train on, where the tie parameter begins (`tie_start`).
+        effects: of policies, beside the rewards.
     """
 
-    def __init__(self, settings: LossSettings, *, tie_share: float = 0.0) -> None:
+    def __init__(self, settings: LossSettings, *, tie_share: float = 0.0, effects: PolicyEffects | None = None) -> None:
         self.settings = settings
+        self.effects = effects or PolicyEffects()
         self._heads = len(settings.combine)
         self._combine = torch.tensor(settings.combine, dtype=torch.float64)
         self._combine_information = torch.zeros(self._heads, self._heads, dtype=torch.float64)
@@ -221,7 +215,8 @@ class RewardLoss:
         lengths = row.lengths.float()
         longer = lengths[row.chosen] - lengths[row.rejected]
 
-        pairs = self._pair_loss(difference, target, row)
+        compared = difference + self.effects.lead(row).to(difference) if len(self.effects) else difference
+        pairs = self._pair_loss(compared, target, row)
         if self.settings.centring:
             pairs = pairs + self.settings.centring * (chosen + rejected) ** 2
         if self.settings.length_penalty:
@@ -230,7 +225,7 @@ class RewardLoss:
         if self._heads and self.settings.principles:
             pairs = pairs + self.settings.principles * self._principle_loss(heads, row.principle_targets.float())
         with torch.no_grad():
-            statistics = self._statistics(difference, heads, longer, target, row)
+            statistics = self._statistics(difference, compared, heads, longer, target, row)
         return RowLoss((weight * pairs).sum(), weight.sum(), statistics)
 
     def finish_step(self, statistics: Tensor) -> None:
@@ -246,10 +241,13 @@ class RewardLoss:
         self._seen += weight
         kept = math.exp(-weight / max(MEMORY, self._seen / 4))
         self._length = math.exp(-weight / LENGTH_MEMORY) * self._length + torch.cat([sums[1:4], sums[:1]])
+        last = len(sums) - len(self.effects) * (len(self.effects) + 1)
         if self.settings.has_ties:
             self._move_tie(kept, weight, gradient=float(sums[4]), curvature=float(sums[5]))
         if self.settings.learn_combine:
-            self._move_combine(kept, gradient=sums[6 : 6 + self._heads], information=sums[6 + self._heads :])
+            self._move_combine(kept, gradient=sums[6 : 6 + self._heads], information=sums[6 + self._heads : last])
+        if len(self.effects):
+            self.effects.move(kept, sums[last:])
 
     def state(self) -> dict[str, list[float]]:
         """The learned numbers, to be kept with a checkpoint; as JSON they come back exactly."""
@@ -259,6 +257,7 @@ class RewardLoss:
             "combine_information": self._combine_information.flatten().tolist(),
             "length": self._length.tolist(),
             "seen": [self._seen],
+            **self.effects.state(),
         }
 
     def load(self, state: Mapping[str, Sequence[float]]) -> None:
@@ -269,6 +268,7 @@ class RewardLoss:
         self._combine_information = information.reshape(self._heads, self._heads)
         self._length = torch.tensor(state["length"], dtype=torch.float64)
         (self._seen,) = state["seen"]
+        self.effects.load(state)
 
     def _smoothed(self, target: Tensor) -> Tensor:
         """The probability that the chosen one is better, when a label is wrong with the probability of smoothing."""
@@ -321,20 +321,33 @@ class RewardLoss:
         terms = 2 * product * weight / units * longer * difference
         return terms - terms.detach() + product**2 / units
 
-    def _statistics(self, difference: Tensor, heads: Tensor, longer: Tensor, target: Tensor, row: PairsOfRow) -> Tensor:
-        """[6 + H + H^2] sums over pairs: weight; products for the correlation; tie; combination of heads."""
+    def _statistics(
+        self, difference: Tensor, compared: Tensor, heads: Tensor, longer: Tensor, target: Tensor, row: PairsOfRow
+    ) -> Tensor:
+        """[6 + H + H^2 + P + P^2] sums over pairs: weight; products for the correlation; tie; combination of heads;
+        effects of policies.
+
+        Args:
+            difference: [n] of the rewards.
+            compared: [n] the same with the effects of policies, as the loss sees it.
+            heads, longer, target, row: as for the loss.
+        """
         exact = torch.float32 if difference.device.type == "mps" else torch.float64
-        difference, longer, target, weight = (x.to(exact) for x in (difference, longer, target, row.weight))
+        difference, compared, longer, target, weight = (
+            x.to(exact) for x in (difference, compared, longer, target, row.weight)
+        )
         slope = curvature = torch.zeros_like(difference)
         if self.settings.has_ties:
-            slope, curvature = self._tie_derivatives(difference, target, _tied(row).to(exact))
+            slope, curvature = self._tie_derivatives(compared, target, _tied(row).to(exact))
         sums = [weight, weight * difference * longer, weight * difference**2, weight * longer**2]
         parts = [torch.stack([*(x.sum() for x in sums), (weight * slope).sum(), (weight * curvature).sum()])]
+        if self.settings.learn_combine or len(self.effects):
+            slope, curvature = (weight * by for by in self._difference_derivatives(compared, target, row))
         if self.settings.learn_combine:
-            by_difference, by_difference_twice = self._difference_derivatives(difference, target, row)
             heads = heads.to(exact)
-            parts.append((weight * by_difference) @ heads)
-            parts.append((heads.T @ ((weight * by_difference_twice)[:, None] * heads)).flatten())
+            parts += [slope @ heads, (heads.T @ (curvature[:, None] * heads)).flatten()]
+        if len(self.effects):
+            parts.append(self.effects.statistics(row, slope, curvature))
         return torch.cat(parts)
 
     def _tie_derivatives(self, difference: Tensor, target: Tensor, tied: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,6 @@ same pairs in the same order.
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,23 +22,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from accelerate.utils import broadcast_object_list, gather_object  # type: ignore[import-untyped]
 from datasets import Dataset
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback
+from transformers import Trainer, TrainerCallback, set_seed
 
-from prefkit.durable import explained_disk_errors, remove
+from prefkit.durable import explained_disk_errors
 from prefkit.errors import PrefkitError
+from prefkit.training import checkpoints
 from prefkit.training.building import quiet
+from prefkit.training.checkpoints import Kept, Way
 from prefkit.training.groups import TokenGroup
-from prefkit.training.packing import PackedRow, pack
-from prefkit.training.steps import RowPlan, Steps, in_order
-
-Floats = npt.NDArray[np.float64]
-STATE = "trainer_state.json"
+from prefkit.training.packing import PackedRow, pack, shortest
+from prefkit.training.steps import EVEN, RowPlan, Steps, in_order
+from prefkit.training.token_store import Floats, sizes
 
 
 class Learned(NamedTuple):
@@ -64,7 +62,7 @@ class PackedTrainer(Trainer):
         self,
         args: Any,
         groups: Sequence[TokenGroup],
-        weights: Sequence[float],
+        weights: Floats,
         *,
         pairs_per_step: int,
         row_tokens: int,
@@ -82,16 +80,17 @@ class PackedTrainer(Trainer):
             principles: of the pairs.
         """
         self.groups, self.principles, self.row_tokens = groups, tuple(principles), row_tokens
+        known = sizes(groups)
         self.steps = Steps(
-            [group.tokens for group in groups],
-            [max(1, len(group.group.pairs)) for group in groups],
+            known.read,
+            np.maximum(1, known.pairs),
             pairs_per_step=pairs_per_step,
             row_tokens=row_tokens,
             seed=args.seed,
             process=args.process_index,
             processes=args.world_size,
         )
-        self._weights = np.asarray(weights, np.float64)
+        self._weights = weights
         self._pad = pad
         self._sums = torch.zeros(len(self.counted) + 1, dtype=torch.float64)
         self._since = time.monotonic()
@@ -118,9 +117,11 @@ class PackedTrainer(Trainer):
     def rows(self, plans: Sequence[RowPlan], groups: Sequence[TokenGroup]) -> Iterator[PackedRow]:
         """The rows of a plan, on this process's device; one that fills a gap has no weight."""
         for plan in plans:
-            row = pack([groups[place] for place in plan.groups], principles=self.principles)
+            some = [groups[place] for place in plan.groups]
             if plan.filler:
-                row = row.without_weight()
+                row = pack(list(map(shortest, some)), principles=self.principles).without_weight()
+            else:
+                row = pack(some, principles=self.principles)
             yield row.to(self.args.device)
 
     def training_step(
@@ -135,8 +136,7 @@ class PackedTrainer(Trainer):
         weight = self._weights[self.steps.groups(*self.place())].sum() / self.args.world_size
         losses, statistics = [], []
         for number, row in enumerate(self.rows(inputs, self.groups), 1):
-            together = contextlib.nullcontext() if number == len(inputs) else self.accelerator.no_sync(model)
-            with together:
+            with contextlib.nullcontext() if number == len(inputs) else self._apart(model):
                 with self.compute_loss_context_manager():
                     part = self.learn(model, row)
                 self.accelerator.backward(part.loss / weight)
@@ -152,6 +152,17 @@ class PackedTrainer(Trainer):
             remedy = "Run the same command with a smaller --learning-rate and --overwrite."
             raise PrefkitError(f"step {self.state.global_step + 1}", "a loss that is no number", "a number", remedy)
         return loss
+
+    @contextlib.contextmanager
+    def _apart(self, model: torch.nn.Module) -> Iterator[None]:
+        """Nothing is exchanged with other processes, and DeepSpeed takes no step, which it does by itself otherwise."""
+        state = self.accelerator.gradient_state
+        with self.accelerator.no_sync(model):
+            state._set_sync_gradients(False)
+            try:
+                yield
+            finally:
+                state._set_sync_gradients(True)
 
     def train(self, *others: Any, **more: Any) -> Any:
         """See transformers; what was done before does not count as training, where tokens a second are told."""
@@ -174,15 +185,16 @@ class PackedTrainer(Trainer):
         asked = self.model_wrapped if model is None else model
         asked.eval()
         mine: list[tuple[int, Floats]] = []
-        if groups:
-            sizes = [group.tokens for group in groups]
-            plans = in_order(sizes, self.row_tokens, self.args.process_index, self.args.world_size)
+        known = sizes(groups).read
+        for plans in in_order(known, self.row_tokens, self.args.process_index, self.args.world_size):
             for plan, row in zip(plans, self.rows(plans, groups), strict=True):
                 with torch.no_grad(), self.compute_loss_context_manager():
-                    mine += zip(plan.groups, of(asked, row), strict=True)
+                    found = of(asked, row)
+                if not plan.filler:
+                    mine += zip(plan.groups, found, strict=True)
         everyone = gather_object(mine) if self.args.world_size > 1 else mine
-        found = dict(everyone)
-        return [found[place] for place in range(len(groups))]
+        by_place = dict(everyone)
+        return [by_place[place] for place in range(len(groups))]
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Six operations for each token and each weight that multiplies it."""
@@ -212,6 +224,55 @@ class PackedTrainer(Trainer):
             yield
         finally:
             self._since += time.monotonic() - began
+
+    def even(self) -> str | None:
+        """How evenly processes share the tokens, in words; None for one process."""
+        if self.args.world_size == 1:
+            return None
+        uneven = self.steps.unevenness()
+        words = f"{self.args.world_size} processes: the fullest reads {uneven:.2f} times the mean of their tokens"
+        if uneven >= EVEN and (larger := self.steps.even_batch()):
+            words += f"; with --batch {larger} it would be even"
+        return words
+
+    @property
+    def way(self) -> Way:
+        """How a checkpoint is kept."""
+        return "deepspeed" if self.is_deepspeed_enabled else "sharded" if self.is_fsdp_enabled else "whole"
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        if self.args.should_save:
+            folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+            checkpoints.note(folder, self.args.world_size, self.way)
+        super()._save_checkpoint(model, trial)
+
+    def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
+        if checkpoints.kept(Path(checkpoint)).way == self.way:
+            super()._load_from_checkpoint(checkpoint, model)
+            return
+        asked: Any = self.model if model is None else model
+        checkpoints.load_weights(asked, Path(checkpoint), sharded=self.is_fsdp_enabled, first=self._first)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or checkpoints.kept(Path(checkpoint)).way == self.way:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        checkpoints.load_optimiser(
+            self.optimizer, self.model_wrapped, Path(checkpoint), sharded=self.is_fsdp_enabled, first=self._first
+        )
+        schedule = torch.load(Path(checkpoint) / "scheduler.pt", weights_only=True)
+        self.lr_scheduler.load_state_dict(schedule)  # type: ignore[union-attr]
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is None or checkpoints.kept(Path(checkpoint)).processes == self.args.world_size:
+            super()._load_rng_state(checkpoint)
+        else:
+            drawn = np.random.default_rng([self.args.seed, self.state.global_step, self.args.process_index])
+            set_seed(int(drawn.integers(1 << 32)))
+
+    @property
+    def _first(self) -> bool:
+        return int(self.args.process_index) == 0
 
     def place(self) -> tuple[int, int]:
         """The epoch and the step in it that come next."""
@@ -275,36 +336,28 @@ class SaveByTime(TrainerCallback):
             self._last = time.monotonic()
 
 
-def last_checkpoint(folder: Path, processes: int = 1) -> Path | None:
-    """The latest checkpoint that was written to its end; None where there is none.
-
-    What it says of itself is written last, behind the weights, the optimiser and the states of random numbers.
-    """
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
-    for path in sorted(found, key=lambda path: -int(path.name.removeprefix("checkpoint-"))):
-        with contextlib.suppress(OSError, ValueError):
-            json.loads((path / STATE).read_text())
-            if processes == 1 or len(list(path.glob("rng_state_*.pth"))) >= processes:
-                return path
-    return None
-
-
 def go_on(trainer: PackedTrainer, folder: Path, say: Callable[[str], None]) -> int:
     """Train to the end, from the last whole checkpoint if there is one; after how many steps that was.
 
     Raises:
-        PrefkitError: the loss is not a number.
+        PrefkitError: the loss is not a number, or DeepSpeed kept the checkpoint with other processes.
         RunError: a checkpoint cannot be written.
     """
-    checkpoint = last_checkpoint(folder, trainer.args.world_size)
+    if words := trainer.even():
+        say(words)
+    found = [checkpoints.last_checkpoint(folder)]
+    if trainer.args.world_size > 1:
+        broadcast_object_list(found)
+    (checkpoint,) = found
     if trainer.args.should_save:
-        for path in folder.glob("checkpoint-*"):
-            if path != checkpoint:
-                remove(path)
+        checkpoints.remove_others(folder, checkpoint)
     trainer.accelerator.wait_for_everyone()
     done = int(checkpoint.name.removeprefix("checkpoint-")) if checkpoint else 0
     if checkpoint:
-        say(f"goes on after step {done}")
+        now = Kept(trainer.args.world_size, trainer.way)
+        checkpoints.need_same_engine(checkpoint, *now)
+        before = checkpoints.kept(checkpoint)
+        say(f"goes on after step {done}" + ("" if before == now else f", kept {before.in_words}"))
     with quiet(), explained_disk_errors(folder):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return done

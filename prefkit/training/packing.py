@@ -36,6 +36,7 @@ class PackedRow:
         texts: the places of each response's whole text, prompt and response, in order: R tensors.
         lengths: [R] tokens of each response, without its prompt.
         prompt: [R] number of each response's group in the row.
+        policies: [R] that wrote the responses.
         place: [R] position of each response in its group.
         chosen, rejected: [n] indices into R.
         pair_prompt: [n] number of each pair's group in the row.
@@ -68,6 +69,7 @@ class PackedRow:
     principle_targets: Tensor
     pair_ids: tuple[str, ...]
     sizes: tuple[int, ...]
+    policies: tuple[str, ...]
     two_types: bool = False
     filler: bool = False
     reference: Tensor | None = None
@@ -99,9 +101,31 @@ class PackedRow:
         return replace(self, weight=torch.zeros_like(self.weight), filler=True)
 
 
+def shortest(group: TokenGroup) -> TokenGroup:
+    """A group with as few tokens as it can have: what a process reads that has a row too few."""
+    ends = np.cumsum([len(one) for one in group.responses]) - 1
+    reference = None if group.reference is None else group.reference[ends]
+    return replace(
+        group, prompt=group.prompt[-1:], responses=tuple(one[-1:] for one in group.responses), reference=reference
+    )
+
+
 def group_tokens(group: TokenGroup) -> int:
     """Tokens of a group's row at most: the prompt once, each response once."""
     return len(group.prompt) + sum(map(len, group.responses))
+
+
+def read_tokens(group: TokenGroup) -> int:
+    """Tokens of a group's row: where responses begin alike, or are the same, that is read once."""
+    texts = [np.concatenate((group.prompt, response)) for response in group.responses]
+
+    def read(members: list[int], depth: int) -> int:
+        kins = _alike(texts, members, depth)
+        ends = [_shared(texts, kin, depth) for kin in kins]
+        below = sum(read(kin, end) for kin, end in zip(kins, ends, strict=True) if len(kin) > 1)
+        return sum(ends) - depth * len(ends) + below
+
+    return read(list(range(len(texts))), 0)
 
 
 def plan_rows(sizes: Sequence[int], budget: int) -> list[list[int]]:
@@ -166,6 +190,7 @@ def pack(groups: Sequence[TokenGroup], *, principles: Sequence[str] = ()) -> Pac
         ).reshape(by_principle),
         pair_ids=tuple(pair.id for _, pair in pairs),
         sizes=tuple(sizes),
+        policies=tuple(policy for group in groups for policy in group.group.policies),
         two_types=any(group.two_types for group in groups),
         reference=_references(groups),
     )
@@ -189,11 +214,7 @@ def _grown(texts: Sequence[Ids]) -> tuple[Tree, Ids, list[npt.NDArray[np.int64]]
 
     def grow(members: list[int], depth: int, before: tuple[int, ...]) -> None:
         nonlocal read
-        alike: dict[bytes, list[int]] = {}
-        for member in members:
-            if len(rest := texts[member][depth : depth + SHARED]):
-                alike.setdefault(rest.tobytes(), []).append(member)
-        for kin in alike.values():
+        for kin in _alike(texts, members, depth):
             end = _shared(texts, kin, depth)
             number, start = len(spans), read
             read += end - depth
@@ -206,6 +227,15 @@ def _grown(texts: Sequence[Ids]) -> tuple[Tree, Ids, list[npt.NDArray[np.int64]]
 
     grow(list(range(len(texts))), 0, ())
     return Tree(tuple(spans)), np.concatenate(tokens), [np.concatenate(path) for path in paths]
+
+
+def _alike(texts: Sequence[Ids], members: Sequence[int], depth: int) -> list[list[int]]:
+    """Texts that go on after ``depth``, those together that go on alike."""
+    alike: dict[bytes, list[int]] = {}
+    for member in members:
+        if len(rest := texts[member][depth : depth + SHARED]):
+            alike.setdefault(rest.tobytes(), []).append(member)
+    return list(alike.values())
 
 
 def _shared(texts: Sequence[Ids], kin: Sequence[int], depth: int) -> int:

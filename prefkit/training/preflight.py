@@ -23,6 +23,7 @@ from prefkit.training.groups import Ids, TokenGroup
 from prefkit.training.packed import rewards as rewards_in_training
 from prefkit.training.packing import PackedRow, pack
 from prefkit.training.reward_model import choose_pad_token
+from prefkit.training.token_store import sizes
 
 LOOKED_AT = 32
 """Groups whose texts are looked at token by token."""
@@ -132,8 +133,8 @@ def check_rewards(model: nn.Module, tokenizer: Any, row: PackedRow, base: str) -
 
 def _sample(groups: Sequence[TokenGroup]) -> list[TokenGroup]:
     """The first group and the shortest other one, with a few responses each and no pairs."""
-    others = sorted(range(1, len(groups)), key=lambda place: groups[place].tokens)
-    sample = [groups[0], *(groups[place] for place in others[:1])]
+    others = sizes(groups).tokens[1:]
+    sample = [groups[0], *([groups[1 + int(others.argmin())]] if len(others) else [])]
     return [
         replace(group, group=replace(group.group, pairs=()), responses=group.responses[:RESPONSES]) for group in sample
     ]

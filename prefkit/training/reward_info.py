@@ -40,7 +40,7 @@ class RewardInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True, 
         temperature: what differences of rewards are divided by before they are read as log-odds.
         tie: the tie parameter of the loss (theta of Rao and Kupper, nu of Davidson), by the loss's name.
         layer, pooling: of a frozen model's features.
-        control_policies: whether a frozen model's head was fitted beside an effect of each policy.
+        control_policies: whether rewards were learned beside an effect of each policy.
         rubric: that said what better means, its id and its hash; None for pairs of a file.
     """
 

@@ -108,20 +108,32 @@ def save_reward_model(
         model = model.merge_and_unload()
     _need_numbers(folder, state_dict if state_dict is not None else dict(model.named_parameters()))
     info = msgspec.structs.replace(info, template=template_digest(_template(tokenizer)))
-    choose_pad_token(tokenizer, model.config)
-    _tell_others(model.config, info)
     with explained_disk_errors(folder):
         make_folders(folder)
         (folder / NAME).unlink(missing_ok=True)
+    save_classifier(model, tokenizer, folder, info, state_dict)
+    with replacing(folder / "README.md") as file:
+        file.write(model_card(card or Card(), info).encode())
+    write_info(folder, info)
+    return info
+
+
+def save_classifier(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    info: RewardInfo,
+    state_dict: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what transformers and other programs read of a reward model; see ``save_reward_model``."""
+    choose_pad_token(tokenizer, model.config)
+    _tell_others(model.config, info)
+    with explained_disk_errors(folder):
         options = {} if state_dict is None else {"state_dict": dict(state_dict)}
         model.save_pretrained(folder, **options)
         tokenizer.save_pretrained(folder)
         for weights in folder.glob("*.safetensors"):  # safetensors writes to a temporary file, and renames it
             open_to_others(weights)
-    with replacing(folder / "README.md") as file:
-        file.write(model_card(card or Card(), info).encode())
-    write_info(folder, info)
-    return info
 
 
 def _need_numbers(folder: Path, weights: Mapping[str, Any]) -> None:

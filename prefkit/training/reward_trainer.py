@@ -22,8 +22,9 @@ from trl.trainer.reward_trainer import RewardTrainer
 from prefkit.training.groups import TokenGroup
 from prefkit.training.losses import RewardLoss
 from prefkit.training.packed import rewards as rewards_of_row
-from prefkit.training.packed_trainer import Floats, Learned, PackedTrainer
+from prefkit.training.packed_trainer import Learned, PackedTrainer
 from prefkit.training.packing import PackedRow
+from prefkit.training.token_store import Floats, sizes
 
 LOSS_STATE = "loss.json"
 
@@ -64,7 +65,7 @@ class PackedRewardTrainer(PackedTrainer, RewardTrainer):
         self.plan(
             args,
             groups,
-            [sum(pair.weight for pair in group.group.pairs) for group in groups],
+            sizes(groups).weight,
             pairs_per_step=pairs_per_step,
             row_tokens=row_tokens,
             pad=int(tokenizer.pad_token_id),
@@ -135,7 +136,7 @@ class PackedRewardTrainer(PackedTrainer, RewardTrainer):
         if self.args.should_save:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / LOSS_STATE).write_text(json.dumps(self.pair_loss.state()))
-        super()._save_checkpoint(model, trial)  # type: ignore[no-untyped-call]
+        super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
+import numpy as np
 
 from prefkit.by_prompt import ByPrompt
 from prefkit.errors import RunError
 from prefkit.records import PreferencePair, Prompt, Response
-from prefkit.run import Run, read_parquet_records
+from prefkit.run import Run, read_pairs
 from prefkit.training.groups import Group, Groups, Pair, without_unpaired
 from prefkit.training.kept_pairs import NO_TEXT, Weighing, nothing_left, take
 from prefkit.training.spool import Spool
@@ -50,7 +51,7 @@ def _pairsrun_groups(run: Run, split: str | None, responses: ByPrompt, *, needed
             raise RunError(run.path, "no pairs", "pairs.parquet", f"Build them: prefkit build-pairs {run.path}")
         return spool
     by_split: Counter[str] = Counter()
-    for pair in read_parquet_records(path, PreferencePair):
+    for pair in read_pairs(path):
         by_split[pair.split] += 1
         if split in (None, pair.split):
             spool.add(pair.prompt_id, msgspec.json.encode(pair))
@@ -70,7 +71,7 @@ class _RunReader:
         self._weighing = weighing
         self._soft = soft
         self._decode = msgspec.json.Decoder(PreferencePair).decode
-        self._number = {int(key): number for number, key in enumerate(responses.keys)}
+        self._by_key = np.argsort(responses.keys, kind="stable")
 
     def in_pairs(self, tally: Counter[str]) -> Iterator[Group]:
         """The prompts of pairs, with the responses of their pairs."""
@@ -92,10 +93,11 @@ class _RunReader:
                 yield self._group(number, [self._decode(line) for line in lines], tally)
 
     def _numbered(self, pair: PreferencePair) -> int:
-        number = self._number.get(hash(pair.prompt_id))
-        if number is None:
+        keys, wanted = self._responses.keys, hash(pair.prompt_id)
+        place = int(np.searchsorted(keys, wanted, sorter=self._by_key))
+        if place == len(keys) or keys[self._by_key[place]] != wanted:
             raise self._gone(f"the prompt {pair.prompt_id}")
-        return number
+        return int(self._by_key[place])
 
     def _gone(self, what: str) -> RunError:
         found = f"pairs of {what}, which the run does not hold (or no longer uses)"

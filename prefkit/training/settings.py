@@ -121,6 +121,7 @@ class TrainingSettings(CommonSettings):
         length_penalty: weight of the penalty on rewards that go with length.
         heads: one reward, or one for each principle.
         combine: how those make the overall reward: weights that are learned, or the rubric's.
+        control_policies: give each policy an effect that is no part of the reward.
         evaluate_steps: how often the validation pairs are scored on the way; None: at the end only.
     """
 
@@ -138,6 +139,7 @@ class TrainingSettings(CommonSettings):
     length_penalty: float = 0.0
     heads: Heads = "one"
     combine: Combine = "learned"
+    control_policies: bool = False
     evaluate_steps: int | None = None
 
     def resolved(self) -> TrainingSettings:
@@ -158,6 +160,9 @@ class TrainingSettings(CommonSettings):
         if self.margin and self.loss not in ("bradley-terry", "hinge"):
             remedy = "Leave one of the two out."
             raise PrefkitError("settings: margin", self.loss, "bradley-terry or hinge", remedy)
+        if self.control_policies and self.heads == "principles":
+            remedy = "Leave one of the two out: an effect stands beside one reward."
+            raise PrefkitError("settings: control_policies", "heads for principles", "one reward", remedy)
 
 
 RANGES: Ranges = (

@@ -45,7 +45,7 @@ class Spool:
         keys = np.frombuffer(self._written_keys, dtype=np.int64)[order] if len(self) else np.empty(0, np.int64)
         begins = np.flatnonzero(np.diff(keys, prepend=keys[:1] - 1))
         ends = np.append(begins[1:], len(keys))
-        for group in np.argsort(order[begins], kind="stable").tolist():
+        for group in np.argsort(order[begins], kind="stable"):
             yield [self._read(int(place)) for place in order[begins[group] : ends[group]]]
 
     def of(self, key: str) -> list[bytes]:

@@ -3,12 +3,14 @@
 Reads   the pairs of a run or a file, a base model
 Writes  reward-models/NAME/
     begun.json      what is trained on what: the same command goes on from the last checkpoint, another is refused
+    scratch/        what is trained on, as tokens; removed at the end
     checkpoints/    to go on from; removed at the end
     config.json, model.safetensors, tokenizer*, reward.json, README.md    the model (``reward_model``)
     training.json   settings, versions, counts, the course of the loss, figures; written last: where it is, all is
 
 The held-out pairs are scored at the end, and the model stands beside what it has to beat: length, words, who wrote it.
-With several processes (``accelerate launch``) each reads the data and the first one writes.
+With several processes (``accelerate launch``, ``torchrun``) the first of each machine reads the data for all of them,
+and the first of all writes.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prefkit.durable import remove
 from prefkit.training.begun import CHECKPOINTS, begin, claimed
+from prefkit.training.machine import PATIENCE, SCRATCH, Machine
 from prefkit.training.settings import TrainingSettings
 from prefkit.training.training_pairs import TrainingData, TrainingPairs, read_training_pairs
 
 if TYPE_CHECKING:
     from prefkit.training.building import Built
     from prefkit.training.losses import RewardLoss
+    from prefkit.training.policy_effects import PolicyEffects
     from prefkit.training.reward_trainer import PackedRewardTrainer
     from prefkit.training.trained_report import Trained
 
@@ -76,7 +81,7 @@ def train_reward_model(
     from prefkit.training.preflight import preflight
 
     settings = settings.resolved()
-    state = PartialState(cpu=on_cpu())
+    state = PartialState(cpu=on_cpu(), timeout=PATIENCE)
     if not state.is_main_process:
         opened, say = (lambda title, total, unit: lambda done: None), (lambda line: None)
     with ExitStack() as stack:
@@ -86,7 +91,8 @@ def train_reward_model(
         tokenizer = tokenizer_of(settings.base)
         assert settings.max_tokens
         settings = replace(settings, max_tokens=within_window(settings.max_tokens, settings.base, tokenizer, say))
-        pairs = read_training_pairs(data, settings, tokenizer, say)
+        machine = Machine.of(state)
+        pairs = read_training_pairs(data, settings, tokenizer, say, folder, machine)
         if state.is_main_process:
             begin(folder, settings, pairs.digest)
         built = build(settings, tokenizer, num_labels=max(1, len(pairs.heads)))
@@ -96,7 +102,10 @@ def train_reward_model(
         trainer = _trainer(built, loss, pairs, settings, folder / CHECKPOINTS, opened, say)
         since, resumed = time.monotonic(), go_on(trainer, folder / CHECKPOINTS, say)
         seconds = time.monotonic() - since
-        return finish(trainer, pairs, settings, folder, seconds, resumed, say)
+        done = finish(trainer, pairs, settings, folder, seconds, resumed, say)
+        if machine.writes:
+            remove(folder / SCRATCH)
+        return done
 
 
 def _loss(settings: TrainingSettings, pairs: TrainingPairs) -> RewardLoss:
@@ -106,7 +115,6 @@ def _loss(settings: TrainingSettings, pairs: TrainingPairs) -> RewardLoss:
     combine: tuple[float, ...] = tuple(1 / len(pairs.heads) for _ in pairs.heads)
     if pairs.heads and pairs.rubric is not None and set(pairs.heads) <= set(pairs.rubric.principle_ids):
         combine = rubric_combine(pairs.rubric, pairs.heads)
-    ties = [pair.tied for pair in pairs.pairs()]
     return RewardLoss(
         LossSettings(
             kind=settings.loss,
@@ -117,8 +125,16 @@ def _loss(settings: TrainingSettings, pairs: TrainingPairs) -> RewardLoss:
             combine=combine,
             learn_combine=bool(combine) and settings.combine == "learned",
         ),
-        tie_share=sum(ties) / len(ties),
+        tie_share=pairs.tied / pairs.counts["training pairs"],
+        effects=_effects(pairs) if settings.control_policies else None,
     )
+
+
+def _effects(pairs: TrainingPairs) -> PolicyEffects:
+    from prefkit.training.head_fitting import named_policies
+    from prefkit.training.policy_effects import PolicyEffects
+
+    return PolicyEffects(named_policies(pairs.policies), (group.group for group in pairs.train))
 
 
 def _say_what(say: Callable[[str], None], settings: TrainingSettings, pairs: TrainingPairs, built: Built) -> None:
@@ -133,7 +149,7 @@ def _say_what(say: Callable[[str], None], settings: TrainingSettings, pairs: Tra
     share = built.trainable / sum(weight.numel() for weight in built.model.parameters())
     where = f"{settings.base}: {built.trainable / 1e6:,.1f} million weights learn ({share:.0%})"
     say(f"{where}, in {'bf16' if built.bf16 else 'fp32'} on {device_name()}")
-    if settings.loss in ("rao-kupper", "davidson") and not any(pair.tied for pair in pairs.pairs()):
+    if settings.loss in ("rao-kupper", "davidson") and not pairs.tied:
         say(f"no pair is a tie, so {settings.loss} learns what bradley-terry does: see prefkit build-pairs --ties")
     if built.padded:
         say(f"rows are padded, as {built.padded}")
