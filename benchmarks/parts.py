@@ -1,4 +1,4 @@
-"""A proof in parts, each a command and a process of its own with a JSON of its own, and one JSON of all that were run."""
+"""A proof in parts, each a command and a process of its own with a JSON of its own; one JSON of all that were run."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@
 **paper**        the lines of docs/scale.md, made again.
 
 ``scale_parts`` holds them, each a command and a process of its own with a JSON of its own, and
-``benchmarks/out/scale.json`` has all that were run. Parts that read real data find it in the folder PREFKIT_DATA, and are
-left out without it.
+``benchmarks/out/scale.json`` has all that were run. Parts that read real data find it in the folder PREFKIT_DATA, and
+are left out without it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PARTS = {
     "storage": Part(("--kills", "6"), ("--kills", "48"), "scale-storage"),
     "asking": Part(**SIZES, written="scale-asking", data=CHATS),
     "pairs": Part(("--prompts", "500"), ("--prompts", "200000"), "scale-pairs", CHATS),
-    "importing": Part((), (), "scale-importing", CHATS),
+    "importing": Part(("--prompts", "500", "--kills", "1"), ("--prompts", "200000"), "scale-importing", CHATS),
     "growth": Part(
         ("--prompts", "1000", "--prompts", "5000"),
         ("--prompts", "10000", "--prompts", "100000", "--prompts", "1000000"),

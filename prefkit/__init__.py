@@ -25,9 +25,15 @@ The way the data goes, and what stands where:
         |
     evaluation/                         judgements, rewards -> win rates, rankings; the report of a run
 
+    planning/                           what all of this would take, before anything is spent
+    cluster/                            the same stages on many machines, with Ray
+
     rows/                               files of other tools, row by row
     models/                             chat models behind one interface; the engine that asks them
     records.py  run.py  durable.py      the records, the run folder, files that survive a crash
+    parts.py  columnar.py               records in parts of Parquet, and as columns
+    store.py  lease.py                  folders anywhere, such as buckets; one writer at a time
+    working_copy.py  converting.py      a run elsewhere, worked on here; JSONL to parts and back
     by_prompt.py  near_duplicates.py    prompts with their responses; texts that say the same
     marking.py  language.py             what makes a text unfit to be learned from; what language it is in
     status.py  spending.py              what a run holds, what it took
@@ -37,9 +43,10 @@ The way the data goes, and what stands where:
     garbage.py                          fewer searches for it, in a program that loads large libraries
     demo.py  cli/                       the sample, the commands
 
-Imports go from ``cli`` to the stage folders to the rest. The stage folders do not import each other; they meet in the
-records. Only ``policies`` uses ``training``. ``importing``, ``training``, ``policies`` and ``evaluation`` read files of
-others through ``rows``; ``generating`` and ``judging`` ask ``models``; neither imports a stage.
+Imports go from ``cli`` to ``cluster`` to the stage folders to the rest. The stage folders do not import each other;
+they meet in the records. Only ``policies`` uses ``training``, and ``planning`` the stages that it plans. ``importing``,
+``training``, ``policies`` and ``evaluation`` read files of others through ``rows``; ``generating`` and ``judging`` ask
+``models``; neither imports a stage.
 """
 
 __version__ = "0.1.0"

@@ -170,10 +170,7 @@ def open_records(run: Run, record: Any) -> BinaryIO:
     """
     path = run.file(record)
     if path is None:
-        noun = STEMS[record]
-        remedy = f"Import some (prefkit import {noun} {run.path} FILE)"
-        remedy += " or generate them (prefkit generate)." if record is Response else "."
-        raise RunError(run.path, f"no {noun}", "responses to prompts", remedy)
+        raise none_of(run, record)
     with explained_disk_errors(run.path):
         if path.suffix != ".parquet":
             return open(path, "rb")
@@ -184,6 +181,14 @@ def open_records(run: Run, record: Any) -> BinaryIO:
             copy.seek(0)
             on_failure.pop_all()
     return copy
+
+
+def none_of(run: Run, record: Any) -> RunError:
+    """The error for a run without prompts or responses."""
+    noun = STEMS[record]
+    remedy = f"Import some (prefkit import {noun} {run.path} FILE)"
+    remedy += " or generate them (prefkit generate)." if record is Response else "."
+    return RunError(run.path, f"no {noun}", "responses to prompts", remedy)
 
 
 def scanned(file: BinaryIO, record: type[R]) -> Iterator[tuple[int, int, R]]:

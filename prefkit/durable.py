@@ -105,11 +105,11 @@ def open_to_others(path: Path) -> None:
 
 def put_in_place(part: Path, path: Path) -> None:
     """Let a finished ``.part`` take the place of ``path``."""
-    if part.is_dir() and path.exists():
+    if path.is_dir() or (part.is_dir() and path.exists()):
         old = path.with_name(path.name + OLD)
         os.replace(path, old)
         os.replace(part, path)
-        shutil.rmtree(old)
+        remove(old)
     else:
         os.replace(part, path)
     sync_folder(path.parent)

@@ -25,6 +25,7 @@ Datasets, ch. 3 (banding).
 from __future__ import annotations
 
 import functools
+import math
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def near_duplicate_groups(texts: Iterable[str], *, threshold: float = 0.8, seed:
         ValueError: the threshold is not in (0, 1].
     """
     pairs, n_texts = _linking_pairs(texts, threshold, seed)
-    return _first_of_component(pairs, n_texts)
+    return first_of_component(pairs, n_texts)
 
 
 def find_near_duplicate_pairs(texts: Iterable[str], *, threshold: float = 0.8, seed: int = 0) -> NDArray[np.int64]:
@@ -104,6 +105,86 @@ def find_near_duplicate_pairs(texts: Iterable[str], *, threshold: float = 0.8, s
     """
     pairs, _ = _linking_pairs(texts, threshold, seed)
     return np.unique(np.sort(pairs, axis=1), axis=0)
+
+
+# --- in pieces -------------------------------------------------------------------------------------------------------
+
+
+def digests(texts: Iterable[str]) -> NDArray[np.uint64]:
+    """A digest of each text's words, shape (n_texts,): equal ones make exact duplicates."""
+    return _hashed(texts).texts
+
+
+def bucket_keys(texts: Iterable[str], *, threshold: float, seed: int = 0) -> NDArray[np.uint64]:
+    """The buckets that each text falls into, shape (n_texts, n_bands)."""
+    band_rows = _rows_per_band(threshold)
+    return _buckets(_hashed(texts), band_rows, SIGNATURE_SLOTS // band_rows, seed)
+
+
+def n_bands(threshold: float) -> int:
+    """How many buckets a text falls into."""
+    return SIGNATURE_SLOTS // _rows_per_band(threshold)
+
+
+def sketches(texts: Iterable[str], *, threshold: float) -> NDArray[np.uint64]:
+    """Four bits of each slot of the texts' signatures, shape (n_texts, SIGNATURE_SLOTS / 16)."""
+    hashed = _hashed(texts)
+    n_texts, n_slots = len(hashed.texts), n_bands(threshold) * _rows_per_band(threshold)
+    codes = np.zeros((n_texts, SIGNATURE_SLOTS), np.uint8)
+    if n_texts:
+        slots = np.array(_signatures(hashed, n_slots, 0).to_rows(), np.uint64).reshape(n_texts, n_slots)
+        codes[:, :n_slots] = (_mixed(slots) & np.uint64(15)).astype(np.uint8)
+    return (codes[:, ::2] | codes[:, 1::2] << 4).view(np.uint64)
+
+
+def may_be_alike(first: NDArray[np.uint64], second: NDArray[np.uint64], threshold: float) -> NDArray[np.bool_]:
+    """Whether texts with these sketches may reach the threshold, row by row; one that does is told no with a chance
+    below 1e-12, and most of those that share no more than a bucket are told no."""
+    apart = first ^ second
+    for step in (1, 2):
+        apart |= apart >> np.uint64(step)
+    apart &= np.uint64(0x1111111111111111)
+    n_slots = n_bands(threshold) * _rows_per_band(threshold)
+    return np.bitwise_count(apart).sum(axis=1) <= n_slots - _least_agreement(n_slots, threshold)
+
+
+@functools.cache
+def _least_agreement(n_slots: int, threshold: float) -> int:
+    """In how many slots two texts of that similarity agree by four bits, but for a chance of 1e-12."""
+    agree = threshold + (1 - threshold) / 16
+    chance = 0.0
+    for slots in range(n_slots + 1):
+        chance += math.comb(n_slots, slots) * agree**slots * (1 - agree) ** (n_slots - slots)
+        if chance > 1e-12:
+            return slots
+    return n_slots
+
+
+def first_equal(digests: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """For each digest the place of the first that equals it, shape (n,)."""
+    _, firsts, inverse = np.unique(digests, return_index=True, return_inverse=True)
+    return firsts[inverse]
+
+
+def proposed(bucket: NDArray[np.uint64], next_bucket: NDArray[np.uint64]) -> Iterator[NDArray[np.int64]]:
+    """The pairs of rows that are to be compared, given in which bucket of a band, and of the next, each row is; first
+    some, then others.
+
+    Rows are in the order of the texts; those that are alone in their bucket may be there or not.
+    """
+    yield _with_first_of_bucket(bucket)
+    yield _with_followers(bucket, next_bucket)
+
+
+def confirmed(texts: Iterable[str], proposals: Iterable[NDArray[np.int64]], threshold: float) -> NDArray[np.int64]:
+    """Those of the proposed pairs of texts that reach the threshold, enough of them to link each group.
+
+    Args:
+        texts: no two of them the same words.
+        proposals: as ``proposed`` gives them for one band after the other.
+        threshold: see ``near_duplicate_groups``.
+    """
+    return _confirmed(_hashed(texts), proposals, threshold)
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -267,17 +348,20 @@ def _offsets(counts: NDArray[np.int64]) -> NDArray[np.int64]:
 # --- pairs -----------------------------------------------------------------------------------------------------------
 
 
-def _linking_pairs(texts: Iterable[str], threshold: float, seed: int) -> tuple[NDArray[np.int64], int]:
+def _check(threshold: float) -> None:
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must be above 0 and at most 1; got {threshold}")
+
+
+def _linking_pairs(texts: Iterable[str], threshold: float, seed: int) -> tuple[NDArray[np.int64], int]:
+    _check(threshold)
     hashed = _hashed(texts)
     n_texts = len(hashed.texts)
-    _, firsts, inverse = np.unique(hashed.texts, return_index=True, return_inverse=True)
-    first_equal = firsts[inverse]
-    repeats = np.flatnonzero(first_equal != np.arange(n_texts))
-    equal_pairs = np.stack([first_equal[repeats], repeats], axis=1)
+    first = first_equal(hashed.texts)
+    repeats = np.flatnonzero(first != np.arange(n_texts))
+    equal_pairs = np.stack([first[repeats], repeats], axis=1)
 
-    distinct = np.flatnonzero(first_equal == np.arange(n_texts))
+    distinct = np.flatnonzero(first == np.arange(n_texts))
     if len(distinct) < n_texts:
         hashed = hashed.rows(distinct)
     return np.concatenate([equal_pairs, distinct[_similar_pairs(hashed, threshold, seed)]]), n_texts
@@ -287,17 +371,24 @@ def _similar_pairs(hashed: _Hashed, threshold: float, seed: int) -> NDArray[np.i
     """Pairs of rows at or above the threshold, enough to link each component; shape (n_pairs, 2)."""
     band_rows = _rows_per_band(threshold)
     candidates, bands = _banded(hashed, band_rows, SIGNATURE_SLOTS // band_rows, seed)
+    if not len(candidates):
+        return np.empty((0, 2), np.int64)
+    neighbours = zip(bands, np.roll(bands, -1, axis=0), strict=True)
+    proposals = (pairs for bucket, next_bucket in neighbours for pairs in proposed(bucket, next_bucket))
+    return candidates[_confirmed(hashed.rows(candidates), proposals, threshold)]
+
+
+def _confirmed(hashed: _Hashed, proposals: Iterable[NDArray[np.int64]], threshold: float) -> NDArray[np.int64]:
+    """Those of the proposed pairs of rows that are alike and not yet linked by earlier ones; shape (n_pairs, 2)."""
     found = [np.empty((0, 2), np.int64)]
-    if len(candidates):
-        shingles = _shingle_sets(hashed.rows(candidates))
-        component = np.arange(len(candidates))
-        for bucket, next_bucket in zip(bands, np.roll(bands, -1, axis=0), strict=True):
-            for proposed in (_with_first_of_bucket(bucket), _with_followers(bucket, next_bucket)):
-                apart = proposed[component[proposed[:, 0]] != component[proposed[:, 1]]]
-                similar = apart[_jaccards(shingles, apart) >= threshold]
-                if len(similar):
-                    component = _first_of_component(component[similar], len(component))[component]
-                    found.append(candidates[similar])
+    shingles = _shingle_sets(hashed)
+    component = np.arange(len(hashed.texts))
+    for pairs in proposals:
+        apart = pairs[component[pairs[:, 0]] != component[pairs[:, 1]]]
+        similar = apart[_jaccards(shingles, apart) >= threshold]
+        if len(similar):
+            component = first_of_component(component[similar], len(component))[component]
+            found.append(similar)
     return np.concatenate(found)
 
 
@@ -321,15 +412,22 @@ def _banded(hashed: _Hashed, band_rows: int, n_bands: int, seed: int) -> tuple[N
     index = RMinHashLSH(threshold=0.5, num_perm=n_slots, num_bands=n_bands)  # its threshold is not asked for here
     candidates = np.flatnonzero(index.query_duplicate_flags_matrix_one_shot(signatures))
     del signatures
-    buckets = np.empty((n_bands, len(candidates)), np.uint64)
-    for start in range(0, len(candidates), _BATCH_PAIRS):
-        some = hashed.rows(candidates[start : start + _BATCH_PAIRS])
-        slots = np.array(_signatures(some, n_slots, seed).to_rows(), np.uint64).reshape(-1, n_bands, band_rows)
+    return candidates, _buckets(hashed.rows(candidates), band_rows, n_bands, seed).T
+
+
+def _buckets(hashed: _Hashed, band_rows: int, n_bands: int, seed: int) -> NDArray[np.uint64]:
+    """The bucket of each text in each band, shape (n_texts, n_bands)."""
+    n_texts = len(hashed.texts)
+    buckets = np.empty((n_texts, n_bands), np.uint64)
+    for start in range(0, n_texts, _BATCH_PAIRS):
+        some = hashed.rows(np.arange(start, min(start + _BATCH_PAIRS, n_texts)))
+        signatures = _signatures(some, band_rows * n_bands, seed)
+        slots = np.array(signatures.to_rows(), np.uint64).reshape(-1, n_bands, band_rows)
         keys = np.zeros(slots.shape[:2], np.uint64)
         for row in range(band_rows):
             keys = _mixed(keys * _STEP + slots[:, :, row])
-        buckets[:, start : start + len(keys)] = keys.T
-    return candidates, buckets
+        buckets[start : start + len(keys)] = keys
+    return buckets
 
 
 def _signatures(hashed: _Hashed, n_slots: int, seed: int) -> RMinHashDigestMatrix:
@@ -381,7 +479,7 @@ def _jaccards(sets: csr_array, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
     return shared / (sizes[pairs].sum(axis=1) - shared)
 
 
-def _first_of_component(pairs: NDArray[np.int64], n_items: int) -> NDArray[np.int64]:
+def first_of_component(pairs: NDArray[np.int64], n_items: int) -> NDArray[np.int64]:
     """For each item the lowest item that the pairs link it to, itself where none do; shape (n_items,)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -127,11 +127,13 @@ class Parts:
         store: the run.
         kind: ``prompts``, ``responses``, ``judgements``, ``rewards``.
         generation: see ``generations``.
+        copies: what is written there is in the run already, so that it goes nowhere where it was not.
     """
 
     store: Store
     kind: str
     generation: int = 0
+    copies: bool = False
 
     @property
     def folder(self) -> str:
@@ -229,7 +231,7 @@ class Parts:
         """The same for records that are a table of Arrow already."""
         from pyarrow import parquet
 
-        if self.kind in ("prompts", "responses") and not self.store.in_house:
+        if self.kind in ("prompts", "responses") and not self.copies and not self.store.in_house:
             refuse_unscrubbed(self.store, Columnar(KINDS[self.kind]).records(table))
         file = io.BytesIO()
         parquet.write_table(table, file, compression="zstd", row_group_size=ROWS)

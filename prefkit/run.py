@@ -9,12 +9,13 @@
     batches/             which questions are in a vendor's batch, without their words
     audit/               figures about judges, answers to injected instructions
     annotation/          the key of what people were shown
-    pairs.parquet        written whole
+    pairs.parquet        written whole; a folder of files where Ray wrote it
     dataset/             written whole
     reward-models/       a folder for each, training.json written last
     rewards.jsonl        appended
     policies/            a folder for each, training.json written last
     iterations/          a folder for each, its rounds in it
+    plan.json            replaced
     report/              written whole
 
 Any of the three JSONL files may be a Parquet file of the same columns instead; the ending says which. One process
@@ -50,7 +51,7 @@ from prefkit.durable import (
     replacing_folder,
 )
 from prefkit.errors import RecordError, RunError
-from prefkit.records import Judgement, Prompt, Response
+from prefkit.records import Judgement, PreferencePair, Prompt, Response
 from prefkit.rubric import Rubric
 from prefkit.working_copy import WorkingCopy
 
@@ -358,6 +359,20 @@ def read_records(path: Path, record: Any, progress: Progress | None = None) -> I
             raise not_a_record(f"{path.name}:{number}", error, record) from None
     if progress:
         progress(read)
+
+
+def read_pairs(path: Path) -> Iterator[PreferencePair]:
+    """The pairs of ``pairs.parquet``: a file, or a folder of those files of it that ``run.json`` names.
+
+    Raises:
+        RecordError: a row is not a pair, or a file is not Parquet.
+    """
+    files = [path]
+    if path.is_dir():
+        manifest = _read_info(path.parent).stages.get("build-pairs", {}).get("manifest", "")
+        files = sorted(path.glob(f"{manifest}-*.parquet"))
+    for file in files:
+        yield from read_parquet_records(file, PreferencePair)
 
 
 def read_parquet_records(path: Path, record: Any) -> Iterator[Any]:

@@ -24,17 +24,19 @@ TRIES = 6
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _ELSEWHERE = ("gs", "gcs", "hf", "abfs", "adl", "az", "oss", "memory")
 """Kinds of URL whose first part is a bucket, not a host; ``memory`` plays one in tests."""
+_PAGES = ("http://", "https://", "ws://", "wss://")
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
 def is_url(path: object) -> bool:
-    """Whether a path is the URL of a folder.
+    """Whether a path is the URL of a folder; those of web pages and servers are none.
 
-    >>> is_url("s3://bucket/run"), is_url("runs/first"), is_url("C:/runs")
+    >>> is_url("s3://bucket/run"), is_url("runs/first"), is_url("http://127.0.0.1:6900")
     (True, False, False)
     """
-    return _URL.match(str(path)) is not None
+    found = _URL.match(str(path))
+    return found is not None and found[0].lower() not in _PAGES
 
 
 class Store:
@@ -158,9 +160,10 @@ class Store:
         for name in names:
             with self._explained(name), contextlib.suppress(FileNotFoundError):
                 self._files.rm_file(f"{self._root}/{name}")
-            if self.local and "/" in name:
+            if self.local:
                 with contextlib.suppress(OSError):
-                    (self.local / name).parent.rmdir()
+                    for above in list(Path(name).parents)[:-1]:
+                        (self.local / above).rmdir()
 
     @contextlib.contextmanager
     def _there(self) -> Iterator[None]:

@@ -57,6 +57,7 @@ PART_BYTES = 64 << 20
 """JSONL in a part, about."""
 _WEIGHTS = re.compile(r"(reward-models|policies|iterations)/.*(\.(safetensors|bin|pt|pth|gguf)$|/checkpoint-\d+/)")
 _OURS = (".lock", ".lock-holder", LEASE, GENERATIONS)
+_BLOCK = 1 << 20
 _RUN_INFO = "run.json"
 _SCRATCH = "by-prompt/"
 """What a cluster keeps there while it works (``cluster.by_prompt``)."""
@@ -257,6 +258,10 @@ class WorkingCopy:
         return not (dot and (rest == "jsonl" or rest.startswith("parquet/")))
 
     def _pull_files(self, there: dict[str, str], weights: bool) -> None:
+        for name in [name for name in self.state.files if name not in there]:
+            if not self._changed_here(name):
+                remove(self.folder / name)
+            del self.state.files[name]
         for name, stamp in there.items():
             known, path = self.state.files.get(name), self.folder / name
             if known and known.stamp == stamp and (known.size is not None or not weights):
@@ -265,15 +270,32 @@ class WorkingCopy:
                 self.state.files[name] = Known(stamp, None)
                 continue
             if self._changed_here(name) and (known is None or known.stamp != stamp):
-                raise self._both(name)
-            if path.is_dir():
-                remove(path)
-            self.store.download(name, path)
+                self._need_agreement(name)
+            else:
+                self._make_room(path)
+                self.store.download(name, path)
             self._note(name, stamp)
-        for name in [name for name in self.state.files if name not in there]:
-            if not self._changed_here(name):
-                remove(self.folder / name)
-            del self.state.files[name]
+
+    def _make_room(self, path: Path) -> None:
+        """Remove a folder where a file is to be, and a file where its folder is."""
+        if path.is_dir():
+            remove(path)
+        for above in path.relative_to(self.folder).parents:
+            if (self.folder / above).is_file():
+                remove(self.folder / above)
+
+    def _need_agreement(self, name: str) -> None:
+        """Of a file that changed on both sides.
+
+        Raises:
+            RunError: they differ. A process that died between a transfer and the note about it leaves such as do not.
+        """
+        with self.store.opened(name) as there, open(self.folder / name, "rb") as here:
+            while block := there.read(_BLOCK):
+                if here.read(_BLOCK) != block:
+                    raise self._both(name)
+            if here.read(1):
+                raise self._both(name)
 
     def _changed_here(self, name: str) -> bool:
         """Whether a file is not as it was when both sides had the same."""
@@ -298,7 +320,7 @@ class WorkingCopy:
         for name in changed:
             known = self.state.files.get(name)
             if name in there and (known is None or known.stamp != there[name]):
-                raise self._both(name)
+                self._need_agreement(name)
         changed.sort(key=lambda name: (name == _RUN_INFO, (self.folder / name).stat().st_mtime_ns, name))
         for name in changed:
             kind = name.removesuffix(".jsonl")

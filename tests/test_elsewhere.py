@@ -204,6 +204,25 @@ def test_where_both_sides_changed_a_file_neither_is_overwritten(prefkit, bucket)
     assert (here / "models.yaml").read_text() == "ours: {}\n"
 
 
+def test_a_file_that_became_a_folder_there_becomes_one_here_and_a_broken_pull_is_gone_on_with(prefkit, bucket):
+    prefkit("new", bucket, "-r", "psychocounsel")
+    store, here = Store(bucket), working_folder(bucket)
+    store.write("dataset/README.md", b"one")
+    store.write("extra", b"one file")
+    assert prefkit("status", bucket).code == 0
+    store.remove(["extra"])
+    store.write("extra/a", b"a folder")
+    store.write("dataset/README.md", b"two")
+    (here / "dataset" / "README.md").write_bytes(b"two")  # fetched by a process that died before it noted so
+    assert prefkit("status", bucket).code == 0
+    assert (here / "extra" / "a").read_bytes() == b"a folder"
+    (here / "extra" / "a").unlink()
+    (here / "extra").rmdir()
+    (here / "extra").write_bytes(b"one file again")
+    assert prefkit("status", bucket).code == 0
+    assert store.read("extra") == b"one file again" and store.read("extra/a") is None
+
+
 @pytest.mark.parametrize("where", ["here", "bucket"])
 def test_converting_there_and_back_loses_nothing(prefkit, bucket, finished, tmp_path, where):
     run = str(tmp_path / "run") if where == "here" else bucket
@@ -359,6 +378,12 @@ def test_blocks_cover_every_record_once(tmp_path):
     blocks = parts.blocks(700)
     assert [block.number for block in blocks] == list(range(15))
     assert [one for block in blocks for one in parts.read(block.part, block.first, block.count)] == some
+
+
+def test_the_address_of_a_server_is_no_run(prefkit, tmp_path):
+    prefkit("new", tmp_path / "run", "-r", "psychocounsel")
+    said = prefkit("annotate", "push", tmp_path / "run", "--url", "http://127.0.0.1:1", "--key", "x")
+    assert "run.json" not in said.err
 
 
 @pytest.mark.parametrize(

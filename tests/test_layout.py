@@ -22,9 +22,10 @@ STAGES = {
     "training",
     "policies",
     "evaluation",
+    "planning",
 }
 BENEATH = ("models", "rows")
-READS = {"policies": {"training"}}
+READS = {"policies": {"training"}, "planning": {"generating", "judging", "training"}}
 
 
 def test_the_docstring_draws_every_module_and_no_other():
@@ -39,7 +40,17 @@ def test_the_docstring_draws_every_module_and_no_other():
 
 @pytest.mark.parametrize(
     "folder",
-    ["training", "policies", "training/serving", "training/measuring", "rows", "evaluation", "evaluation/report"],
+    [
+        "training",
+        "policies",
+        "training/serving",
+        "training/measuring",
+        "rows",
+        "evaluation",
+        "evaluation/report",
+        "planning",
+        "cluster",
+    ],
 )
 def test_a_folder_is_drawn_in_its_own_docstring(folder: str):
     drawn = re.findall(r"\w+(?:\.py|/)", (ROOT / folder / "__init__.py").read_text())
@@ -56,12 +67,13 @@ def imported_by(path: Path) -> set[str]:
 def test_stage_folders_do_not_import_each_other():
     for stage in STAGES:
         for path in (ROOT / stage).rglob("*.py"):
-            others = {f"prefkit.{other}" for other in STAGES - {stage} - READS.get(stage, set())} | {"prefkit.cli"}
+            others = {f"prefkit.{other}" for other in STAGES - {stage} - READS.get(stage, set())}
+            others |= {"prefkit.cluster", "prefkit.cli"}
             assert not {name for name in imported_by(path) if name.startswith(tuple(others))}, path
 
 
 def test_what_lies_beneath_the_stages_imports_no_stage():
-    above = tuple(f"prefkit.{stage}" for stage in (*STAGES, "cli"))
+    above = tuple(f"prefkit.{stage}" for stage in (*STAGES, "cluster", "cli"))
     folders = [path for folder in BENEATH for path in (ROOT / folder).rglob("*.py")]
     for path in [*ROOT.glob("*.py"), *folders]:
         if path.name != "__main__.py":
@@ -70,4 +82,4 @@ def test_what_lies_beneath_the_stages_imports_no_stage():
 
 def test_every_folder_is_a_stage_or_lies_beneath_them():
     folders = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert folders == STAGES | set(BENEATH) | {"cli"}
+    assert folders == STAGES | set(BENEATH) | {"cluster", "cli"}

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 if TYPE_CHECKING:
-    from prefkit.models.asking import AskReport, AskSettings, Questions
+    from prefkit.cluster.asking import ClusterReport
+    from prefkit.cluster.cluster import Cluster
+    from prefkit.models.asking import AskReport, AskSettings, Questions, Watch
     from prefkit.models.batch_desk import BatchState
     from prefkit.models.engine import Tally
     from prefkit.run import Run
@@ -89,18 +91,63 @@ def ask_and_report(run: Run, questions: Questions, settings: AskSettings, *, err
 
     ``err`` sends all of it to the error stream, for commands whose output is something else.
     """
-    from prefkit.models.asking import FAILURES, ask_run
+    from prefkit.models.asking import ask_run
     from prefkit.models.batches import batch_run, refuse_under_way
 
-    noun = questions.noun
-    with Live(noun) as live:
+    with Live(questions.noun) as live:
         if settings.batch:
             report: AskReport = batch_run(run, questions, settings, live.show_batches, live.say)
         else:
             refuse_under_way(run, questions, settings)
             report = ask_run(run, questions, settings, live.show)
+    _say(run, questions.stage, questions.file, questions.noun, settings, report, err=err)
+
+
+def ask_on_cluster_and_report(
+    run: Run,
+    stage: str,
+    noun: str,
+    settings: AskSettings,
+    address: str | None,
+    asked: Callable[[Cluster, Watch], ClusterReport],
+) -> None:
+    """The same on a cluster of Ray, which is joined, or made on this machine and ended.
+
+    Args:
+        run: the run.
+        stage, noun: what is done, and what its records are called.
+        settings: how it is asked.
+        address: of the cluster.
+        asked: asks, when it is given the cluster.
+    """
+    from prefkit.cluster.cluster import joined
+
+    with joined(address) as cluster, Live(noun) as live:
+        report = asked(cluster, live.show)
+    if report.excluded:
+        click.echo(f"passed over: {report.excluded:,} excluded prompts")
+    if report.without_text:
+        click.echo(f"passed over: {report.without_text:,} responses without a text")
+    try:
+        _say(run, stage, f"{noun}.parquet", noun, settings, report)
+    finally:
+        for mark, count in report.marked.most_common():
+            click.echo(f"  marked: {count:,} {mark}")
+
+
+def refuse_estimate(estimate: bool, engine: str) -> None:
+    """Let nobody count all questions on a cluster."""
+    if estimate and engine == "ray":
+        raise click.UsageError("--estimate goes with --engine local; `prefkit plan` reckons from a sample.")
+
+
+def _say(
+    run: Run, stage: str, file: str, noun: str, settings: AskSettings, report: AskReport, *, err: bool = False
+) -> None:
+    from prefkit.models.asking import FAILURES
+
     tally = report.tally
-    click.echo(f"{questions.file}: {tally.answered:,} new {noun}, {tally.from_before:,} from before", err=err)
+    click.echo(f"{file}: {tally.answered:,} new {noun}, {tally.from_before:,} from before", err=err)
     click.echo(f"  {_spent(tally)}", err=err)
     for reason, count in tally.reasons.most_common(5):
         click.echo(f"  failed calls: {count:,} {reason}", err=err)
@@ -115,7 +162,7 @@ def ask_and_report(run: Run, questions: Questions, settings: AskSettings, *, err
     for failure in report.failures:
         click.echo(f"  failed: {failure.topic}: {failure.reason} ({failure.attempts} attempts)", err=True)
     if tally.failed > len(report.failures):
-        click.echo(f"  ... all in {run.path / FAILURES / questions.stage}.jsonl", err=True)
+        click.echo(f"  ... all in {run.path / FAILURES / stage}.jsonl", err=True)
     waits = f", {under_way:,} in batches" if under_way else ""
     words = f"{report.missing:,} of {report.total:,} have no answer ({tally.failed:,} failed{waits})"
     click.echo(f"Error: {words}. The same command asks these again.", err=True)

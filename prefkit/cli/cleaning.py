@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from prefkit.cli.engine import engine_options
 from prefkit.cli.runs import RUN
 
 
@@ -14,7 +15,8 @@ from prefkit.cli.runs import RUN
 @RUN
 @click.option("--dry-run", is_flag=True, help="Change nothing; show what would be replaced, most frequent first.")
 @click.option("--most", type=click.IntRange(min=1), default=20, show_default=True, help="--dry-run: lines a kind.")
-def scrub(run: Path, dry_run: bool, most: int) -> None:
+@engine_options
+def scrub(run: Path, dry_run: bool, most: int, engine: str, ray_address: str | None) -> None:
     """Replace names, credentials, phone numbers, addresses and the like in RUN by placeholders.
 
     Ids stay, so that importing the raw files again brings nothing back. It is a net with holes, not anonymisation: see
@@ -29,8 +31,17 @@ def scrub(run: Path, dry_run: bool, most: int) -> None:
     from prefkit.run import Run
 
     opened = Run(run)
-    with Bars() as bars:
-        report = scrub_run(opened, dry_run=dry_run, progress=bars.open("Scrubbing", None, "texts"))
+    if engine == "ray":
+        from prefkit.cluster.cluster import joined
+        from prefkit.cluster.scrubbing import scrub_on_cluster
+        from prefkit.working_copy import store_of
+
+        with joined(ray_address) as cluster, Bars() as bars:
+            advance = bars.open("Scrubbing", None, "texts")
+            report = scrub_on_cluster(opened, store_of(run), cluster, dry_run=dry_run, progress=advance)
+    else:
+        with Bars() as bars:
+            report = scrub_run(opened, dry_run=dry_run, progress=bars.open("Scrubbing", None, "texts"))
     if dry_run:
         for kind in sorted({kind for kind, _ in report.examples}):
             found = [(text, count) for (k, text), count in report.examples.most_common() if k == kind]
@@ -63,7 +74,8 @@ def scrub(run: Path, dry_run: bool, most: int) -> None:
 )
 @click.option("--keep-near-duplicates", is_flag=True, help="Exclude none for being similar.")
 @click.option("--risk/--no-risk", default=True, help="Mark signs of self-harm, harm to others, abuse.  [default: risk]")
-def screen(run: Path, keep_near_duplicates: bool, **options: Any) -> None:
+@engine_options
+def screen(run: Path, keep_near_duplicates: bool, engine: str, ray_address: str | None, **options: Any) -> None:
     """Mark the prompts of RUN: too short or long, other language, duplicates (excluded), risk (marked only).
 
     Nothing is deleted; screening again with other settings sets the marks anew. The risk screen is a word list, not a
@@ -79,7 +91,17 @@ def screen(run: Path, keep_near_duplicates: bool, **options: Any) -> None:
 
     if keep_near_duplicates:
         options["near_duplicates"] = None
-    report = screen_run(Run(run), ScreenSettings(**options))
+    settings, opened = ScreenSettings(**options), Run(run)
+    if engine == "ray":
+        from prefkit.cli.progress import Bars
+        from prefkit.cluster.cluster import joined
+        from prefkit.cluster.duplicates import screen_on_cluster
+        from prefkit.working_copy import store_of
+
+        with joined(ray_address) as cluster, Bars() as bars:
+            report = screen_on_cluster(opened, store_of(run), settings, cluster, bars.open("Screening", None, "blocks"))
+    else:
+        report = screen_run(opened, settings)
     click.echo(f"prompts: {report.kept:,} of {report.prompts:,} kept")
     for reason, count in report.excluded.most_common():
         click.echo(f"  excluded: {count:,} {reason}")

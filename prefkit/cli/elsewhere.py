@@ -89,23 +89,23 @@ class Elsewhere:
     def _root(self, value: str) -> str | None:
         if "://" not in value:
             return _root_of_parts(value)
-        if self._command == "new":
-            return value
         from prefkit.errors import RunError
         from prefkit.store import Store, is_url
 
         if not is_url(value):
             return None
+        if self._command == "new":
+            return value
         for place in _places(value):
             if Store(place).read("run.json") is not None:
                 return place
-        if self._command == "import" and value != self._first():
+        if self._command == "import" and value != self._imported_into():
             return None  # a file, which the command looks at itself
         raise RunError(value, "no run.json", "a run", f"Make one: prefkit new {value} --rubric psychocounsel")
 
-    def _first(self) -> str:
-        """The first URL of the command: of an import the run."""
-        return next(word for word in self._given if "://" in word)
+    def _imported_into(self) -> str:
+        """The run of ``prefkit import KIND RUN FILE``."""
+        return next(iter([word for word in self._given if not word.startswith("-")][2:]), "")
 
     def _pulled(self, root: str) -> WorkingCopy:
         from filelock import FileLock

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from prefkit.cli.engine import engine_options
 from prefkit.cli.runs import RUN
 from prefkit.errors import InputError
 
@@ -67,6 +68,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--sheet", help="The sheet of an XLSX that has several."),
         click.option("--split", help="The split of a `datasets` folder or hub id that has several."),
     ]
+    command = engine_options(command)
     for option in reversed(options):
         command = option(command)
     return command
@@ -128,13 +130,24 @@ def _import(kind: Any, path: Path, file: str, options: dict[str, Any]) -> None:
     from prefkit.importing.resolver import ImportSettings
     from prefkit.rows.files import source_size
     from prefkit.run import Run
+    from prefkit.store import is_url
 
-    run = Run(path)
+    run, engine, address = Run(path), options.pop("engine"), options.pop("ray_address")
     options["columns"] = _assigned("--map", options["columns"])
     options["constants"] = _assigned("--set", options["constants"])
+    settings = ImportSettings(**options)
     with Bars() as bars:
-        moved = bars.open_absolute(f"Importing {kind}", source_size(file), "MB")
-        report = import_file(run, kind, file, ImportSettings(**options), moved)
+        size = None if is_url(file) else source_size(file)
+        moved = bars.open_absolute(f"Importing {kind}" if engine == "local" else f"Reading {kind}", size, "MB")
+        if engine == "ray":
+            from prefkit.cluster.cluster import joined
+            from prefkit.cluster.importing import import_on_cluster
+            from prefkit.working_copy import store_of
+
+            with joined(address) as cluster:
+                report = import_on_cluster(run, store_of(path), kind, file, settings, cluster, moved)
+        else:
+            report = import_file(run, kind, file, settings, moved)
     brought = ", ".join(f"{count:,} {name}" for name, count in report.imported.items())
     click.echo(f"{report.file}: {report.rows_imported:,} of {report.rows:,} rows imported: {brought}")
     click.echo(f"  read as: {report.read_as}")

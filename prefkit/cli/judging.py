@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from prefkit.cli.asking import asking_options
+from prefkit.cli.engine import engine_options
 from prefkit.cli.runs import RUN
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ if TYPE_CHECKING:
     help="--nearest-examples: more to choose from, .yaml or .jsonl.",
 )
 @asking_options
-def judge(run: Path, judges: tuple[str, ...], estimate: bool, **options: Any) -> None:
+@engine_options
+def judge(
+    run: Path, judges: tuple[str, ...], estimate: bool, engine: str, ray_address: str | None, **options: Any
+) -> None:
     """Ask judge models about the responses of RUN.
 
     \b
@@ -66,7 +70,13 @@ def judge(run: Path, judges: tuple[str, ...], estimate: bool, **options: Any) ->
         prefkit judge runs/first --judge openai/gpt-4o --max-cost 20
         prefkit judge runs/first --judge ollama/llama3.2 --mode compare --baseline gpt-4
     """
-    from prefkit.cli.asking import ask_and_report, ask_settings, print_estimate
+    from prefkit.cli.asking import (
+        ask_and_report,
+        ask_on_cluster_and_report,
+        ask_settings,
+        print_estimate,
+        refuse_estimate,
+    )
     from prefkit.judging.settings import JudgeSettings
     from prefkit.judging.stage import JudgeQuestions
     from prefkit.run import Run
@@ -86,8 +96,24 @@ def judge(run: Path, judges: tuple[str, ...], estimate: bool, **options: Any) ->
     for option in ("embedder", "examples"):
         if options[option] and not options["nearest_examples"]:
             raise click.UsageError(f"--{option} goes with --nearest-examples K.")
+    refuse_estimate(estimate, engine)
     settings = ask_settings(judges, options)
     opened = Run(run)
+    if engine == "ray":
+        from prefkit.cluster.asking import judge_on_cluster
+        from prefkit.working_copy import store_of
+
+        ask_on_cluster_and_report(
+            opened,
+            "judge",
+            "judgements",
+            settings,
+            ray_address,
+            lambda cluster, watch: judge_on_cluster(
+                opened, store_of(run), JudgeSettings(**options), settings, cluster, watch
+            ),
+        )
+        return
     questions = JudgeQuestions(opened, JudgeSettings(**options))
     if estimate:
         if questions.nearest:

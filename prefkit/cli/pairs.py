@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from prefkit.cli.engine import engine_options
 from prefkit.cli.runs import RUN
 
 
@@ -86,13 +87,17 @@ from prefkit.cli.runs import RUN
 @click.option("--licence", default="unknown", show_default=True, help="For the dataset card, e.g. cc-by-4.0.")
 @click.option("--push-to-hub", metavar="OWNER/NAME", help="Upload the dataset; refused while texts are not scrubbed.")
 @click.option("--public", is_flag=True, help="With --push-to-hub: a public repository; private without it.")
-def build_pairs(run: Path, push_to_hub: str | None, public: bool, **options: Any) -> None:
+@engine_options
+def build_pairs(
+    run: Path, push_to_hub: str | None, public: bool, engine: str, ray_address: str | None, **options: Any
+) -> None:
     """Turn the judgements of RUN into pairs.parquet and dataset/.
 
     \b
         prefkit build-pairs runs/first
         prefkit build-pairs runs/first --strategy best-worst --test-size 200
         prefkit build-pairs runs/first --strategy comparisons --orders any
+        prefkit build-pairs s3://bucket/runs/first --engine ray
     """
     from prefkit.cli.progress import Bars
     from prefkit.pairs.build import build_pairs as build
@@ -106,12 +111,25 @@ def build_pairs(run: Path, push_to_hub: str | None, public: bool, **options: Any
     if options["ties"] and options["strategy"] in ("best-worst", "top-k"):
         raise click.UsageError("--ties goes with --strategy gap, all or comparisons.")
     opened = Run(run)
+    if push_to_hub and engine == "ray":
+        raise click.UsageError(
+            "--push-to-hub goes with --engine local; what Ray wrote can be uploaded from where it is."
+        )
     if push_to_hub:
         from prefkit.pairs.hub import refuse_unscrubbed
 
         refuse_unscrubbed(opened)
-    with Bars() as bars:
-        report = build(opened, PairSettings(**options), bars.open)
+    settings = PairSettings(**options)
+    if engine == "ray":
+        from prefkit.cluster.cluster import joined
+        from prefkit.cluster.pairs import build_pairs_on_cluster
+        from prefkit.working_copy import store_of
+
+        with joined(ray_address) as cluster, Bars() as bars:
+            report = build_pairs_on_cluster(opened, store_of(run), settings, cluster, bars.open)
+    else:
+        with Bars() as bars:
+            report = build(opened, settings, bars.open)
     judged = ", ".join(f"{count:,} {name}" for name, count in report.judgements.items() if count)
     click.echo(f"judgements read: {judged}")
     click.echo(f"selected: {report.selected:,} pairs ({options['strategy']})")

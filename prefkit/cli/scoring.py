@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from prefkit.cli.engine import engine_options
+
 if TYPE_CHECKING:
     from prefkit.training.scoring import ScoreReport
 
@@ -25,8 +27,16 @@ BUDGET = click.option(
 )
 @DEVICE
 @BUDGET
+@engine_options
 def score(
-    source: Path, model: str, best_of: int | None, out: Path | None, device: str | None, tokens: int | None
+    source: Path,
+    model: str,
+    best_of: int | None,
+    out: Path | None,
+    device: str | None,
+    tokens: int | None,
+    engine: str,
+    ray_address: str | None,
 ) -> None:
     """Give every response of RUN or FILE a reward.
 
@@ -46,6 +56,11 @@ def score(
     from prefkit.training.reward_model import RewardModel
     from prefkit.training.scoring import REWARDS, keep_best, model_digest, score
 
+    if engine == "ray":
+        if best_of or out:
+            raise click.UsageError("--best-of and --out go with --engine local.")
+        _score_on_cluster(source, model, device, tokens, ray_address)
+        return
     run = Run(source) if source.is_dir() and (source / "run.json").exists() else None
     folder = reward_model_folder(model, source)
     path = out or (source / REWARDS if run else source.with_name(f"{source.stem}.{REWARDS}"))
@@ -64,6 +79,22 @@ def score(
             )
             if best.fewer:
                 click.echo(f"  {best.fewer:,} prompts have fewer than {best_of} responses")
+
+
+def _score_on_cluster(
+    source: Path, model: str, device: str | None, tokens: int | None, ray_address: str | None
+) -> None:
+    from prefkit.cli.progress import Bars
+    from prefkit.cluster.cluster import joined
+    from prefkit.cluster.scoring import score_on_cluster
+    from prefkit.run import Run
+    from prefkit.working_copy import store_of
+
+    run = Run(source)
+    with Bars() as bars, joined(ray_address) as cluster:
+        bar = bars.open("scoring", None, "prompts")
+        report = score_on_cluster(run, store_of(source), model, cluster, device=device, tokens=tokens, progress=bar)
+    _say(report, Path(model).name)
 
 
 def _say(report: ScoreReport, model: str) -> None:

@@ -36,6 +36,8 @@ class GenerateQuestions:
         run: the run.
         policies: the names of all of them; with ``assign`` they are what is drawn from.
         settings: how they are asked.
+        dealt: which of the policies answer each prompt; for a run that is a part of a larger one, as ``assign`` deals
+            them out over all.
 
     Raises:
         RunError: there is no prompt to answer.
@@ -47,10 +49,17 @@ class GenerateQuestions:
     noun = "responses"
     title = "generate"
 
-    def __init__(self, run: Run, policies: Sequence[str], settings: GenerateSettings) -> None:
+    def __init__(
+        self,
+        run: Run,
+        policies: Sequence[str],
+        settings: GenerateSettings,
+        dealt: Sequence[Sequence[str]] | None = None,
+    ) -> None:
         self._run = run
         self._policies = tuple(policies)
         self._settings = settings
+        self._hands = dealt
         self.excluded = 0
         """Prompts that are passed over."""
         self.unscrubbed = 0
@@ -76,8 +85,10 @@ class GenerateQuestions:
     def _dealt(self) -> Iterator[tuple[Prompt, Sequence[str]]]:
         """The prompts with the policies that answer them, excluded ones too, up to the last that is asked."""
         settings = self._settings
-        if settings.assign is None:
-            dealt: Iterator[Sequence[str]] = itertools.repeat(self._policies)
+        if self._hands is not None:
+            dealt: Iterator[Sequence[str]] = iter(self._hands)
+        elif settings.assign is None:
+            dealt = itertools.repeat(self._policies)
         else:
             dealt = hands(self._policies, settings.assign, settings.seed or 0)
         asked = 0

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from prefkit.importing.columns import (
     resolve_columns,
     unread_columns,
 )
-from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings, Resolver, Spool
+from prefkit.importing.resolver import REPEATED, ImportReport, ImportSettings, Resolver, Spool, nothing_imported
 from prefkit.records import Judgement, Response
 from prefkit.rows.drafts import Draft
 from prefkit.rows.files import Row, read_rows, source_digest
@@ -50,38 +51,94 @@ def import_file(
         InputError: the file is broken or not the shape asked for, or no row of it could be used.
         RunError: the run is in use, or the disk is full.
     """
-    with run.writing(f"import {kind}"), _rejects_folder(run), run.at_once(), _spools(run) as spools:
-        rows = read_rows(file, format=settings.format, sheet=settings.sheet, split=settings.split, progress=progress)
-        head = list(itertools.islice(rows, HEAD))
-        reader, read_as = _reader(run, kind, file, _columns(file, head), settings)
-        name, digest, on_record = Path(file).name, source_digest(file), _on_record(settings, read_as)
-        rejects = f"rejects/{kind}-{name}{_place(run, kind, name, digest, on_record)}.jsonl"
-        report = ImportReport(name, read_as)
-        with run.replacing(rejects) as rejected:
+    with run.writing(f"import {kind}"), rejects_folder(run), run.at_once(), _spools(run) as spools:
+        source = opened(run, kind, file, settings, progress)
+        report = ImportReport(source.name, source.read_as)
+        with run.replacing(source.rejects) as rejected:
             resolver = Resolver(run, settings, spools, report, rejected)
-            for row in itertools.chain(head, rows):
-                resolver.take(row, reader)
-            if isinstance(reader, ColumnReader):
-                reader.check(file)
-            if not report.rows_imported and report.rejected.total() > report.rejected[REPEATED]:
-                raise resolver.nothing_imported()
+            for row in source.rows:
+                resolver.take(row, source.reader)
+            check_imported(source, report, resolver.first_detail, resolver.first_line, resolver.row.number)
             resolver.commit()
-            report.rejects = run.path / rejects if rejected.tell() else None
-        if not report.rejects:
-            run.remove(rejects)
-        run.record_import(
-            Import(
-                kind=kind,
-                file=name,
-                digest=digest,
-                settings=on_record,
-                rows=report.rows,
-                imported=dict(report.imported),
-                rejected=dict(report.rejected),
-                notes=dict(report.notes),
-            )
-        )
+            report.rejects = run.path / source.rejects if rejected.tell() else None
+        note_import(run, source, report)
     return report
+
+
+Reader = ColumnReader | Callable[[Mapping[str, Any]], list[Draft]]
+"""Makes drafts of a row's values."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A file whose shape is known.
+
+    Args:
+        kind: what its rows are.
+        path: where it is.
+        name: its name.
+        rows: all of them.
+        reader: how they are read.
+        read_as: the same in words.
+        digest: see ``source_digest``.
+        on_record: the settings, as ``run.json`` has them.
+        rejects: the file of the run that lists what is not imported.
+    """
+
+    kind: Kind
+    path: str
+    name: str
+    rows: Iterator[Row]
+    reader: Reader
+    read_as: str
+    digest: str
+    on_record: dict[str, Any]
+    rejects: str
+
+
+def opened(
+    run: Run, kind: Kind, file: str, settings: ImportSettings, progress: Callable[[int], None] | None = None
+) -> Opened:
+    """Open a file and find out how its rows are read.
+
+    Raises:
+        InputError: it is broken, or not the shape asked for.
+    """
+    rows = read_rows(file, format=settings.format, sheet=settings.sheet, split=settings.split, progress=progress)
+    head = list(itertools.islice(rows, HEAD))
+    reader, read_as = _reader(run, kind, file, _columns(file, head), settings)
+    name, digest, on_record = Path(file).name, source_digest(file), _on_record(settings, read_as)
+    rejects = f"rejects/{kind}-{name}{_place(run, kind, name, digest, on_record)}.jsonl"
+    return Opened(kind, file, name, itertools.chain(head, rows), reader, read_as, digest, on_record, rejects)
+
+
+def check_imported(
+    source: Opened, report: ImportReport, details: Mapping[str, str], first_line: int, last_line: int
+) -> None:
+    """Raise an InputError where the rows, by now all read, cannot be meant: see ``ColumnReader.check`` and
+    ``nothing_imported``."""
+    if isinstance(source.reader, ColumnReader):
+        source.reader.check(source.path)
+    if not report.rows_imported and report.rejected.total() > report.rejected[REPEATED]:
+        raise nothing_imported(report, details, first_line, last_line)
+
+
+def note_import(run: Run, source: Opened, report: ImportReport) -> None:
+    """Write to ``run.json`` where the rows went; without rejects their file is removed."""
+    if not report.rejects:
+        run.remove(source.rejects)
+    run.record_import(
+        Import(
+            kind=source.kind,
+            file=source.name,
+            digest=source.digest,
+            settings=source.on_record,
+            rows=report.rows,
+            imported=dict(report.imported),
+            rejected=dict(report.rejected),
+            notes=dict(report.notes),
+        )
+    )
 
 
 def _on_record(settings: ImportSettings, read_as: str) -> dict[str, Any]:
@@ -114,9 +171,7 @@ def _columns(file: str, head: Sequence[Row]) -> dict[str, Any]:
     return first
 
 
-def _reader(
-    run: Run, kind: Kind, file: str, first: Mapping[str, Any], settings: ImportSettings
-) -> tuple[ColumnReader | Callable[[Mapping[str, Any]], list[Draft]], str]:
+def _reader(run: Run, kind: Kind, file: str, first: Mapping[str, Any], settings: ImportSettings) -> tuple[Reader, str]:
     """How rows become drafts, and that in words."""
     beside = Path(file + ".mapping.yaml")
     given = ColumnMapping()
@@ -160,7 +215,7 @@ def _preset(
 
 
 @contextlib.contextmanager
-def _rejects_folder(run: Run) -> Iterator[None]:
+def rejects_folder(run: Run) -> Iterator[None]:
     """A folder that stays only if something is in it at the end."""
     folder = run.path / "rejects"
     with explained_disk_errors(folder):

@@ -146,8 +146,7 @@ class Resolver:
         self.first_line = self.first_line or row.number
         self.report.rows += 1
         if row.broken and not self.settings.skip_broken:
-            remedy = "Mend the row, or pass --skip-broken to leave such rows out; they are listed in rejects/."
-            raise InputError(f"{self.report.file}:{row.number}", row.broken, "a whole row", remedy)
+            raise broken(self.report.file, row)
         if row.broken:
             self._reject("broken row", row.broken)
             return
@@ -188,8 +187,8 @@ class Resolver:
 
     def _prompt(self, draft: PromptDraft) -> str:
         key = self.settings.key_prefix + draft.key if draft.key else None
-        known = self.keys.get(key, _SEVERAL) if draft.distinct and key else _SEVERAL
-        if known != _SEVERAL:
+        known = self.keys.get(key, SEVERAL) if draft.distinct and key else SEVERAL
+        if known != SEVERAL:
             if self.prompts[known].messages != draft.messages and not self.prompts[known].scrubbed:
                 self._note("other words under a known key: the first kept", f"key {key}")
             self._bring("prompts", known)
@@ -218,7 +217,7 @@ class Resolver:
     def _prompt_id(self, draft: PromptDraft) -> str:
         """The id that a prompt has or would have; nothing is changed."""
         key = self.settings.key_prefix + draft.key if draft.key else None
-        if draft.distinct and key and self.keys.get(key, _SEVERAL) != _SEVERAL:
+        if draft.distinct and key and self.keys.get(key, SEVERAL) != SEVERAL:
             return self.keys[key]
         if not draft.messages[-1].content.strip():
             raise Unfit("empty prompt")
@@ -226,11 +225,11 @@ class Resolver:
 
     def _name(self, key: str, prompt: str) -> None:
         """Let a key name a prompt; one that names another already names none from now on."""
-        self.keys[key] = prompt if self.keys.get(key, prompt) == prompt else _SEVERAL
+        self.keys[key] = prompt if self.keys.get(key, prompt) == prompt else SEVERAL
 
     def _find_prompt(self, name: str) -> str:
         found = self.keys.get(self.settings.key_prefix + name)
-        if found == _SEVERAL:
+        if found == SEVERAL:
             raise Unfit(
                 "the key names several prompts", f"{name!r}; map prompt to the prompt's words, or use --key-prefix"
             )
@@ -299,12 +298,12 @@ class Resolver:
         self.prompt_of[response.id] = response.prompt_id
         for key in response.keys:
             known = self.response_keys.get(key, response.id)
-            self.response_keys[key] = response.id if known == response.id else _SEVERAL
+            self.response_keys[key] = response.id if known == response.id else SEVERAL
 
     def _named(self, name: str) -> str | None:
         """The response with this key or id."""
         found = self.response_keys.get(self.settings.key_prefix + name)
-        if found == _SEVERAL:
+        if found == SEVERAL:
             raise Unfit("the key names several responses", f"{name!r}; map prompt and policy, or use --key-prefix")
         return found or (name if name in self.responses else None)
 
@@ -456,28 +455,16 @@ class Resolver:
             entry["values"] = self.row.values
         self.rejected.write(msgspec.json.encode(entry, enc_hook=str) + b"\n")
 
-    def nothing_imported(self) -> InputError:
-        """The error for a file of which no row could be used: its commonest reason."""
-        reason, count = self.report.rejected.most_common(1)[0]
-        detail = f" ({self.first_detail[reason]})" if self.first_detail[reason] else ""
-        read_as = f"read as {self.report.read_as}"
-        return InputError(
-            f"{self.report.file}:{self.first_line}" + f"-{self.row.number}" * (self.report.rows > 1),
-            f"no row to import: {reason}{detail} in {count:,} of {self.report.rows:,} rows, {read_as}",
-            "rows that fit this run",
-            "Check the file, the mapping (--map, --set, --preset), and that prompts and responses were imported first.",
-        )
-
     def commit(self) -> None:
         """Write what the file brought into the run: prompts, then responses, then judgements."""
-        self._note_keys_of_several()
+        self.note_keys_of_several()
         if self.changed_prompts:
             self.run.replace(Prompt, self.prompts.values())
         for record, spool in self.spools.items():
             if spool.file.tell():
                 self.run.append(record, spool.lines())
 
-    def _note_keys_of_several(self) -> None:
+    def note_keys_of_several(self) -> None:
         """List the keys of this file that name several prompts now: where one of them had the key before, or the file
         gives it to a second. It is the same list when the file is imported again."""
         given = Counter(key for key, _ in self.given_keys)
@@ -490,8 +477,33 @@ class Resolver:
             met.add(key)
 
 
+def broken(file: str, row: Row) -> InputError:
+    """The error for a row that is not whole."""
+    remedy = "Mend the row, or pass --skip-broken to leave such rows out; they are listed in rejects/."
+    return InputError(f"{file}:{row.number}", row.broken or "", "a whole row", remedy)
+
+
+def nothing_imported(report: ImportReport, details: Mapping[str, str], first_line: int, last_line: int) -> InputError:
+    """The error for a file of which no row could be used: its commonest reason.
+
+    Args:
+        report: where the rows went.
+        details: the first detail of each reason.
+        first_line, last_line: of the file's rows.
+    """
+    reason, count = report.rejected.most_common(1)[0]
+    detail = f" ({details[reason]})" if details[reason] else ""
+    return InputError(
+        f"{report.file}:{first_line}" + f"-{last_line}" * (report.rows > 1),
+        f"no row to import: {reason}{detail} in {count:,} of {report.rows:,} rows, read as {report.read_as}",
+        "rows that fit this run",
+        "Check the file, the mapping (--map, --set, --preset), and that prompts and responses were imported first.",
+    )
+
+
 _UNKNOWN = -1
-_SEVERAL = "several"
+SEVERAL = "several"
+"""Instead of an id: a key names several records, and so none."""
 
 
 def _text_digest(text: str | None) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -51,6 +51,11 @@ AT_A_TIME = 4096
 class JudgeQuestions:
     """All questions to a judge about a run.
 
+    Args:
+        run: the run.
+        settings: what is asked.
+        part: the run is a part of a larger one, and may hold nothing that is asked about.
+
     Raises:
         RunError: there is nothing to judge, or there are too few contrast examples.
     """
@@ -59,7 +64,7 @@ class JudgeQuestions:
     file = "judgements.jsonl"
     noun = "judgements"
 
-    def __init__(self, run: Run, settings: JudgeSettings) -> None:
+    def __init__(self, run: Run, settings: JudgeSettings, *, part: bool = False) -> None:
         self._run = run
         self._settings = settings
         self._chosen = {*settings.policies, settings.baseline} if settings.policies else set()
@@ -69,11 +74,14 @@ class JudgeQuestions:
         self.without_text = 0
         self.unscrubbed = 0
         self._excluded: set[str] = set()
-        self._policies: set[str] = set()
+        self.policies: set[str] = set()
+        """Whose responses there are."""
         self._cases = ByPrompt(run, self._wanted, self._prompt_wanted)
         enough = np.flatnonzero(self._cases.counts >= (1 if settings.mode == "rate" else 2))
-        self._asked_about = enough[: settings.prompts].tolist()
-        self._check()
+        self.asked_about: list[int] = enough[: settings.prompts].tolist()
+        """The numbers of the prompts that are asked about, among those that are not excluded."""
+        if not part:
+            check_judged(run, settings, self.policies, len(self.asked_about))
         self._forms: dict[int, list[Form]] = {}
 
     def _nearest(self) -> NearestExamples | None:
@@ -90,7 +98,7 @@ class JudgeQuestions:
         return True
 
     def _wanted(self, response: Response) -> bool:
-        self._policies.add(response.policy)
+        self.policies.add(response.policy)
         if response.prompt_id in self._excluded or (self._chosen and response.policy not in self._chosen):
             return False
         if not response.text or response.text.isspace():
@@ -98,18 +106,6 @@ class JudgeQuestions:
             return False
         self.unscrubbed += not response.scrubbed
         return True
-
-    def _check(self) -> None:
-        settings = self._settings
-        for name in filter(None, (*settings.policies, settings.baseline)):
-            if name not in self._policies:
-                there = ", ".join(sorted(self._policies)) or "none"
-                found = f"no responses of the policy {name}"
-                raise RunError(self._run.path, found, f"one of {there}", "Name one of these.")
-        if not self._asked_about:
-            needed = "a prompt with a response" if settings.mode == "rate" else "a prompt with two responses"
-            remedy = "Import or generate responses; `prefkit status` says what is there."
-            raise RunError(self._run.path, "nothing to judge", needed, remedy)
 
     def forms(self, shown: int) -> list[Form]:
         """The forms of the questions about a case of ``shown`` responses."""
@@ -133,8 +129,8 @@ class JudgeQuestions:
         """How many questions there are for a judge."""
         each = len(self._asked) * self._settings.samples
         if self._settings.mode == "compare" and self._settings.baseline is not None:
-            return each * sum(len(self._shown(number)) for number in self._asked_about)
-        counts, times = np.unique(self._cases.counts[self._asked_about], return_counts=True)
+            return each * sum(len(self._shown(number)) for number in self.asked_about)
+        counts, times = np.unique(self._cases.counts[self.asked_about], return_counts=True)
         return each * sum(self._shown_of(int(count)) * int(many) for count, many in zip(counts, times, strict=True))
 
     def _shown_of(self, count: int) -> int:
@@ -197,7 +193,7 @@ class JudgeQuestions:
         drawn = [digest(msgspec.to_builtins(sampling), settings.expected) for sampling in self._samplings(model)]
         heads: dict[tuple[int, int], list[bytes]] = {}
         fingerprints, some = self._cases.fingerprints, list[_Named]()
-        for number in self._asked_about:
+        for number in self.asked_about:
             words = self._cases.words(number)
             for shown, sample in itertools.product(self._shown(number), range(settings.samples)):
                 kind = len(shown), sample
@@ -240,6 +236,28 @@ class JudgeQuestions:
     def title(self) -> str:
         """The name of this round in ``run.json``, to which the model's is added."""
         return f"judge {self._settings.mode}"
+
+
+def check_judged(run: Run, settings: JudgeSettings, policies: Iterable[str], asked_about: int) -> None:
+    """Find fault with a run that holds nothing to judge.
+
+    Args:
+        run, settings: what is judged, and how.
+        policies: whose responses the run holds.
+        asked_about: how many prompts there would be questions about.
+
+    Raises:
+        RunError: a policy that is named has no responses, or there is no prompt with enough of them.
+    """
+    for name in filter(None, (*settings.policies, settings.baseline)):
+        if name not in policies:
+            there = ", ".join(sorted(policies)) or "none"
+            found = f"no responses of the policy {name}"
+            raise RunError(run.path, found, f"one of {there}", "Name one of these.")
+    if not asked_about:
+        needed = "a prompt with a response" if settings.mode == "rate" else "a prompt with two responses"
+        remedy = "Import or generate responses; `prefkit status` says what is there."
+        raise RunError(run.path, "nothing to judge", needed, remedy)
 
 
 _Named = tuple[str, int, tuple[int, ...], int, int]

@@ -39,8 +39,8 @@ PAID = ("responses.jsonl", "judgements.jsonl", "audit/injections.jsonl")
 """The files of a run whose records say what they took."""
 
 
-class Questions(Protocol):
-    """What a stage asks of each of its models."""
+class Round(Protocol):
+    """What is said of a round of asking before and behind it."""
 
     stage: str
     file: str
@@ -50,14 +50,6 @@ class Questions(Protocol):
     unscrubbed: int
     """How many of the texts that are sent were not scrubbed."""
 
-    def total(self, model: Model) -> int:
-        """How many tasks there are for a model, those done before included."""
-        ...
-
-    def tasks(self, model: Model, held: Held) -> Iterator[Task | None]:
-        """The tasks for a model; None for one whose record the run holds."""
-        ...
-
     @property
     def title(self) -> str:
         """What ``run.json`` calls such a round: ``judge rate``."""
@@ -65,6 +57,18 @@ class Questions(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """The settings, for ``run.json``."""
+        ...
+
+
+class Questions(Round, Protocol):
+    """What a stage asks of each of its models."""
+
+    def total(self, model: Model) -> int:
+        """How many tasks there are for a model, those done before included."""
+        ...
+
+    def tasks(self, model: Model, held: Held) -> Iterator[Task | None]:
+        """The tasks for a model; None for one whose record the run holds."""
         ...
 
 
@@ -157,7 +161,7 @@ def known_models(run: Run, names: Sequence[str]) -> list[ModelEntry]:
     return [catalogue.entry(name) for name in names]
 
 
-def refuse_unscrubbed(run: Run, questions: Questions, entries: Sequence[ModelEntry], settings: AskSettings) -> None:
+def refuse_unscrubbed(run: Run, questions: Round, entries: Sequence[ModelEntry], settings: AskSettings) -> None:
     """Let no text that was not scrubbed leave this machine or its private network.
 
     Raises:
@@ -178,19 +182,26 @@ def budget_of(
     Raises:
         RunError: money is bounded, and a model has no price.
     """
-    budget = Budget(settings.max_calls, settings.max_tokens, settings.max_cost)
+    budget = bounds_of(entries, settings)
+    if budget.bounded:
+        others = [run.path / file for file in PAID if file != questions.file and (run.path / file).exists()]
+        for usage in (held.usage, *(Held.of(path).usage for path in others)):
+            budget.count(usage)
+    return budget
+
+
+def bounds_of(entries: Sequence[ModelEntry], settings: AskSettings) -> Budget:
+    """What a run may spend, and nothing spent yet.
+
+    Raises:
+        RunError: money is bounded, and a model has no price.
+    """
     if settings.max_cost is not None:
         for entry in entries:
             if entry.price is None:
                 remedy = "Give it a price in models.yaml (`prefkit models init` writes one to fill in)."
                 raise RunError("--max-cost", f"no price for {entry.name}", "a price for every model", remedy)
-    if budget.bounded:
-        others = [run.path / file for file in PAID if file != questions.file and (run.path / file).exists()]
-        for usage in (held.usage, *(Held.of(path).usage for path in others)):
-            budget.calls += usage.calls
-            budget.tokens += usage.prompt + usage.completion
-            budget.cost += usage.cost or 0.0
-    return budget
+    return Budget(settings.max_calls, settings.max_tokens, settings.max_cost)
 
 
 class Failures:
@@ -274,12 +285,12 @@ def _presses(engine: Engine) -> Callable[[], None]:
 
 
 def _in_event_loop(round_: _Round) -> AskReport:
-    with asyncio.Runner(loop_factory=loop_factory()) as runner, _settled_memory():
+    with asyncio.Runner(loop_factory=loop_factory()) as runner, settled_memory():
         return runner.run(round_.go())
 
 
 @contextlib.contextmanager
-def _settled_memory() -> Iterator[None]:
+def settled_memory() -> Iterator[None]:
     """Let the garbage collector look less often, and not at what was there before: calls leave next to no cycles."""
     before = gc.get_threshold()
     gc.collect()
@@ -301,7 +312,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop
 
 
-def record_round(run: Run, questions: Questions, entries: Sequence[ModelEntry]) -> None:
+def record_round(run: Run, questions: Round, entries: Sequence[ModelEntry]) -> None:
     """Note a round in ``run.json``, for each model."""
     facts = questions.facts()
     for entry in entries:

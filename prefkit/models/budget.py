@@ -52,6 +52,12 @@ class Budget:
         """Whether there is any bound."""
         return not (self.max_calls is None and self.max_tokens is None and self.max_cost is None)
 
+    def count(self, usage: Usage) -> None:
+        """Count as spent what some records took."""
+        self.calls += usage.calls
+        self.tokens += usage.prompt + usage.completion
+        self.cost += usage.cost or 0.0
+
     def reserve(self, request: Request, price: Price | None) -> Reserved | None:
         """Set aside what a call may take; None where too little is left."""
         if not self.bounded:

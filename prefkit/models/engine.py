@@ -80,11 +80,36 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Place:
+    """One of a model's endpoints, and how many calls it gets at a time."""
+
+    endpoint: Endpoint
+    throttle: Throttle
+
+
+@dataclass
+class Standing:
+    """What is known of a model from its answers, which can outlive a round."""
+
+    places: list[Place]
+    reached: bool = False
+    silent_since: float | None = None
+
+    @classmethod
+    def of(cls, model: Model, limits: Limits) -> Standing:
+        """Of a model that was not asked anything yet."""
+        most = limits.concurrency
+        return cls([Place(one, Throttle(min(most, one.most or most))) for one in model.endpoints])
+
+
+@dataclass(frozen=True)
 class Lane:
-    """A model and what it is to be asked; None stands for a task whose record is there from before."""
+    """A model and what it is to be asked; None stands for a task whose record is there from before. A round that goes
+    on where another ended, in the same event loop, gets its ``standing``."""
 
     model: Model
     tasks: Iterator[Task | None]
+    standing: Standing | None = None
 
 
 @dataclass(slots=True)
@@ -95,12 +120,6 @@ class _Work:
     usage: Usage | None = None
     untold: bool = False
     """Whether some call of it had no usage."""
-
-
-@dataclass
-class _Place:
-    endpoint: Endpoint
-    throttle: Throttle
 
 
 class Engine:
@@ -166,6 +185,11 @@ class Engine:
         self._stopping = self._stopping or reason
         self._wake_all()
 
+    def give_up(self, model: str, reason: str) -> None:
+        """Send nothing more to one of the models."""
+        self.tally.stopped.setdefault(model, reason)
+        self._wake_all()
+
     def fail(self, error: BaseException) -> None:
         """Stop, and raise this error when what is in flight has been answered."""
         self._broken = self._broken or error
@@ -192,15 +216,11 @@ class _Lane:
         self._ready: list[_Work] = []
         self._waiting: list[tuple[float, int, _Work]] = []
         self._numbers = itertools.count()
-        self._places = [
-            _Place(endpoint, Throttle(min(limits.concurrency, endpoint.most or limits.concurrency)))
-            for endpoint in lane.model.endpoints
-        ]
+        self._standing = lane.standing or Standing.of(lane.model, limits)
+        self._places = self._standing.places
         self._in_flight = 0
         self._passing = False
         self._hopeless = 0
-        self._reached = False
-        self._silent_since: float | None = None
 
     async def drive(self) -> None:
         """Send calls as there is room, until nothing is left or there is no use."""
@@ -237,7 +257,7 @@ class _Lane:
         """Why nothing more is sent to this model; None while something is."""
         return self._engine._stopping or self._engine.tally.stopped.get(self.model.name)
 
-    def _start(self, place: _Place, work: _Work, now: float) -> Reserved | None:
+    def _start(self, place: Place, work: _Work, now: float) -> Reserved | None:
         """Count a call that begins, and give what is reserved for it; None where the budget has too little left."""
         reserved = self._engine._budget.reserve(work.request, self.model.price)
         if reserved is None:
@@ -248,7 +268,7 @@ class _Lane:
         self._engine.tally.in_flight += 1
         return reserved
 
-    def _free_place(self, now: float) -> _Place | None:
+    def _free_place(self, now: float) -> Place | None:
         if len(self._places) == 1:
             return self._places[0] if self._places[0].throttle.free(now) else None
         free = [place for place in self._places if place.throttle.free(now)]
@@ -295,7 +315,7 @@ class _Lane:
         await self.woken.wait()
         timer.cancel()
 
-    async def _calls(self, place: _Place, work: _Work, reserved: Reserved) -> None:
+    async def _calls(self, place: Place, work: _Work, reserved: Reserved) -> None:
         """Make a call, and go on with the next for as long as there is room: that costs less than to begin anew."""
         loop, throttle = asyncio.get_running_loop(), place.throttle
         next_work: _Work | None = work
@@ -310,7 +330,7 @@ class _Lane:
                 self.woken.set()
         self.woken.set()
 
-    async def _call(self, place: _Place, work: _Work, reserved: Reserved) -> None:
+    async def _call(self, place: Place, work: _Work, reserved: Reserved) -> None:
         engine, loop = self._engine, asyncio.get_running_loop()
         settled = False
         try:
@@ -341,7 +361,7 @@ class _Lane:
 
     def _after_reply(self, work: _Work, reply: Reply) -> None:
         tally, usage = self._engine.tally, reply.usage
-        self._hopeless, self._silent_since, self._reached = 0, None, True
+        self._hopeless, self._standing.silent_since, self._standing.reached = 0, None, True
         work.attempts += 1
         if usage is None:
             work.untold = True
@@ -360,20 +380,20 @@ class _Lane:
             work.request, work.attempts = found, 0
             self._ready.append(work)
 
-    def _after_failure(self, place: _Place, work: _Work, failure: CallFailed, now: float) -> None:
+    def _after_failure(self, place: Place, work: _Work, failure: CallFailed, now: float) -> None:
         tally = self._engine.tally
         tally.reasons[failure.reason] += 1
         work.attempts += 1
         if failure.crowded:
             place.throttle.crowded(now, failure.after)
-        if self._silent_since is None:
-            self._silent_since = now
+        if self._standing.silent_since is None:
+            self._standing.silent_since = now
         self._hopeless = self._hopeless + 1 if failure.hopeless else 0
         if self._hopeless >= HOPELESS:
             tally.stopped[self.model.name] = failure.reason
-        never = failure.unreachable and not self._reached
+        never = failure.unreachable and not self._standing.reached
         patience = min(self._limits.patience, NEVER_REACHED) if never else self._limits.patience
-        if now - self._silent_since > patience:
+        if now - self._standing.silent_since > patience:
             words = f"no answer for {patience:g} s; the last attempt: {failure.reason}"
             tally.stopped.setdefault(self.model.name, words)
         if failure.again and work.attempts <= self._limits.retries:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +29,15 @@ from prefkit.records import prompt_text
 from prefkit.rubric import Rubric
 from prefkit.run import Run
 
+NOT_THE_WIDEST = "not the widest pair of its test prompt"
+Bools = npt.NDArray[np.bool_]
 Progress = Callable[[int], None]
 Stages = Callable[[str, int | None, str], Progress]
 """Opens a progress bar with a title, a total and a unit, and gives the function that moves it."""
 
 
-def _silent(title: str, total: int | None, unit: str) -> Progress:
+def silent(title: str, total: int | None, unit: str) -> Progress:
+    """Opens no bar."""
     return lambda done: None
 
 
@@ -53,7 +55,7 @@ class Pairs:
     """[n_responses, principles] scores over annotators, in the rubric's units whether or not gaps are of z-scores."""
     support: Support
     split: npt.NDArray[np.int8]
-    chosen_first: npt.NDArray[np.bool_]
+    chosen_first: Bools
     alike: Ints
     """[n, 2] prompts that are near-duplicates of each other, enough of them to tie each group together."""
 
@@ -69,7 +71,58 @@ class Pairs:
         )
 
 
-def build_pairs(run: Run, settings: PairSettings, stages: Stages = _silent) -> PairReport:
+@dataclass(frozen=True)
+class Undivided:
+    """Pairs before it is known which prompt is in which split; fields are as those of ``Pairs``."""
+
+    collected: Collected
+    rubric: Rubric
+    at: Candidates
+    rating_gap: Floats
+    gaps: Floats
+    rated: Floats
+    support: Support
+    prompts: Ints
+    """[n_prompts] those that have a pair, ascending."""
+    place: Ints
+    """[n_pairs] of each pair's prompt among ``prompts``."""
+    in_test: Bools
+    """[n_pairs] whether it stays where its prompt is in the test split: of each such prompt one pair, and its ties."""
+
+    def kept(self, split: npt.NDArray[np.int8]) -> Bools:
+        """[n_pairs] which pairs stay, given the split of each prompt."""
+        keep: Bools = (split[self.place] != TEST) | self.in_test
+        return keep
+
+    def divided(self, split: npt.NDArray[np.int8], chosen_first: Bools, alike: Ints, report: PairReport) -> Pairs:
+        """The pairs that stay.
+
+        Args:
+            split: [n_prompts] of each prompt.
+            chosen_first: of each pair that stays.
+            alike: see ``Pairs``.
+            report: is told how many stay.
+        """
+        keep = self.kept(split)
+        rows = np.flatnonzero(keep)
+        pairs, of_pair = drop(self.at, keep, NOT_THE_WIDEST, report), split[self.place[rows]]
+        report.kept += Counter({name: int((of_pair == part).sum()) for part, name in enumerate(SPLITS)})
+        report.tied += Counter({name: int((of_pair[pairs.tied] == part).sum()) for part, name in enumerate(SPLITS)})
+        return Pairs(
+            collected=self.collected,
+            rubric=self.rubric,
+            at=pairs,
+            rating_gap=self.rating_gap[rows],
+            gaps=self.gaps[rows],
+            rated=self.rated,
+            support=self.support[rows],
+            split=of_pair,
+            chosen_first=chosen_first,
+            alike=alike,
+        )
+
+
+def build_pairs(run: Run, settings: PairSettings, stages: Stages = silent) -> PairReport:
     """Build ``pairs.parquet`` and ``dataset/`` of a run anew.
 
     Raises:
@@ -85,12 +138,14 @@ def build_pairs(run: Run, settings: PairSettings, stages: Stages = _silent) -> P
         with run.replacing("pairs.parquet") as file:
             write_pairs(file, pairs)
         write_dataset(run, pairs, settings, report, stages("Writing the dataset", len(pairs.at), "pairs"))
-        run.record_stage("build-pairs", settings=asdict(settings), **_counts(report))
+        note(run, settings, report)
     return report
 
 
-def _counts(report: PairReport) -> dict[str, Any]:
-    return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(report).items()}
+def note(run: Run, settings: PairSettings, report: PairReport) -> None:
+    """Write to ``run.json`` what came of it."""
+    counts = {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(report).items()}
+    run.record_stage("build-pairs", settings=asdict(settings), **counts)
 
 
 def find_pairs(run: Run, settings: PairSettings, report: PairReport, stages: Stages) -> Pairs:
@@ -101,12 +156,45 @@ def find_pairs(run: Run, settings: PairSettings, report: PairReport, stages: Sta
         RecordError: a line of the run is not a record.
     """
     evidence = gather(run, settings, lambda total: stages("Reading responses and judgements", total, "MB"))
-    report.judgements, report.responses = evidence.unusable, evidence.response_counts()
-    pairs = _selected(evidence, settings, report)
-    pairs = filtered(evidence, pairs, settings, report, lambda total: stages("Comparing texts", total, "pairs"))
-    if not len(pairs):
+    undivided = weighed(evidence, settings, report, lambda total: stages("Comparing texts", total, "pairs"))
+    if not len(undivided.at):
         raise nothing_left(run, report)
-    return _assembled(evidence, pairs, settings, report)
+    prompts = evidence.collected.prompts
+    texts = [prompt_text(prompts[index].messages) for index in undivided.prompts.tolist()]
+    split, alike = split_prompts(texts, settings)
+    keep = undivided.kept(split)
+    first = random_half(int(keep.sum()), settings.seed)
+    return undivided.divided(split, first, undivided.prompts[alike], report)
+
+
+def weighed(
+    evidence: Evidence, settings: PairSettings, report: PairReport, open_bar: Callable[[int], Progress]
+) -> Undivided:
+    """The pairs that a strategy finds and nothing speaks against, with gaps and votes.
+
+    Args:
+        evidence: of a run, or of some of its prompts.
+        settings: which pairs.
+        report: is told what was found and left out.
+        open_bar: opens a progress bar, given how many pairs of texts there are to compare.
+    """
+    report.judgements += evidence.unusable
+    report.responses += evidence.response_counts()
+    pairs = filtered(evidence, _selected(evidence, settings, report), settings, report, open_bar)
+    prompts, place = np.unique(evidence.collected.responses.prompt[pairs.chosen], return_inverse=True)
+    every = settings.strategy == "comparisons"
+    return Undivided(
+        collected=evidence.collected,
+        rubric=evidence.rubric,
+        at=pairs,
+        rating_gap=evidence.gap(pairs),
+        gaps=evidence.gaps(pairs),
+        rated=evidence.rated,
+        support=evidence.support(pairs).with_ties(pairs.tied),
+        prompts=prompts,
+        place=place,
+        in_test=np.ones(len(pairs), bool) if every else pairs.tied | widest(evidence, pairs, 1),
+    )
 
 
 def nothing_left(run: Run, report: PairReport) -> RunError:
@@ -137,33 +225,7 @@ def _selected(evidence: Evidence, settings: PairSettings, report: PairReport) ->
     return pairs
 
 
-def _assembled(evidence: Evidence, pairs: Candidates, settings: PairSettings, report: PairReport) -> Pairs:
-    """Split by prompt, keep one pair of each test prompt, and attach gaps, votes and the side to show first."""
-    collected = evidence.collected
-    used, place = np.unique(collected.responses.prompt[pairs.chosen], return_inverse=True)
-    texts = [prompt_text(collected.prompts[index].messages) for index in used.tolist()]
-    by_prompt, alike = split_prompts(texts, settings)
-    if settings.strategy != "comparisons":
-        keep = (by_prompt[place] != TEST) | pairs.tied | widest(evidence, pairs, 1)
-        pairs, place = drop(pairs, keep, "not the widest pair of its test prompt", report), place[keep]
-    split = by_prompt[place]
-    report.kept = +Counter({name: int((split == part).sum()) for part, name in enumerate(SPLITS)})
-    report.tied = +Counter({name: int((split[pairs.tied] == part).sum()) for part, name in enumerate(SPLITS)})
-    return Pairs(
-        collected=collected,
-        rubric=evidence.rubric,
-        at=pairs,
-        rating_gap=evidence.gap(pairs),
-        gaps=evidence.gaps(pairs),
-        rated=evidence.rated,
-        support=evidence.support(pairs).with_ties(pairs.tied),
-        split=split,
-        chosen_first=_half(len(pairs), settings.seed),
-        alike=used[alike],
-    )
-
-
-def _half(count: int, seed: int) -> npt.NDArray[np.bool_]:
+def random_half(count: int, seed: int) -> Bools:
     """True for a random half."""
     sides = np.arange(count) % 2 == 0
     np.random.default_rng(seed).shuffle(sides)

@@ -5,7 +5,7 @@ Every number in it is counted from the run at the time of writing; the card is r
 
 from __future__ import annotations
 
-from collections import Counter
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from prefkit import __version__, cards
 from prefkit.errors import RunError
-from prefkit.pairs.build import Pairs
+from prefkit.pairs.collect import Ints
+from prefkit.pairs.figures import Figures
 from prefkit.pairs.settings import PairReport, PairSettings
 from prefkit.pairs.splits import SPLITS
-from prefkit.records import is_model, prompt_text
+from prefkit.records import is_model
 from prefkit.run import Run
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -30,38 +31,42 @@ STRATEGIES = {
 
 
 def dataset_card(
-    run: Run, pairs: Pairs, settings: PairSettings, report: PairReport, lengths: npt.NDArray[np.int64]
+    run: Run, figures: Figures, alike: Ints, settings: PairSettings, report: PairReport, files: str = "{split}.parquet"
 ) -> str:
     """The card in Markdown, with the YAML head that the Hub and `datasets` read.
 
     Args:
         run: where the pairs come from.
-        pairs: the rows of the dataset, split by split.
+        figures: of the rows of the dataset, split by split.
+        alike: [n, 2] numbers of prompts that were held together as near-duplicates.
         settings: how they were built.
         report: what was counted on the way.
-        lengths: [n_pairs, 2] characters of the chosen and the rejected response.
+        files: the files of a split.
+
+    Raises:
+        RunError: a prompt or near-duplicates stand on two sides of the split, which must not be.
     """
     parts = [
-        _head(run, settings, report),
+        _head(run, settings, report, files),
         _what(run, settings, report),
-        cards.table(("split", "pairs", "prompts"), _split_rows(pairs)),
-        _checked(pairs, settings),
+        cards.table(("split", "pairs", "prompts"), _split_rows(figures)),
+        _checked(figures, alike, settings),
         "## Who judged\n",
-        cards.table(("annotator", "kind", "pairs"), _annotator_rows(pairs)),
-        _agreement(pairs),
+        cards.table(("annotator", "kind", "pairs"), _annotator_rows(figures)),
+        _agreement(figures),
         "## How pairs were selected\n",
         _selection(settings, report),
         "## Length\n",
-        _length(lengths),
+        _length(figures.lengths),
         "## Where it comes from\n",
         cards.table(("import", "rows", "imported", "not imported"), _import_rows(run)),
-        _cleaning(run, pairs),
-        _limits(pairs, settings),
+        _cleaning(run, figures),
+        _limits(figures, settings),
     ]
     return "\n".join(parts)
 
 
-def _head(run: Run, settings: PairSettings, report: PairReport) -> str:
+def _head(run: Run, settings: PairSettings, report: PairReport, files: str) -> str:
     count = report.dataset.total()
     head = {
         "license": settings.licence,
@@ -71,7 +76,7 @@ def _head(run: Run, settings: PairSettings, report: PairReport) -> str:
         "configs": [
             {
                 "config_name": "default",
-                "data_files": [{"split": name, "path": f"{name}.parquet"} for name in report.dataset],
+                "data_files": [{"split": name, "path": files.format(split=name)} for name in report.dataset],
             }
         ],
     }
@@ -91,56 +96,48 @@ dataset: `{report.manifest}`. Format: {settings.format}. Licence: {settings.lice
 """
 
 
-def _split_rows(pairs: Pairs) -> list[tuple[str, int, int]]:
-    prompt = pairs.collected.responses.prompt[pairs.at.chosen]
-    return [
-        (name, int((pairs.split == part).sum()), len(np.unique(prompt[pairs.split == part])))
-        for part, name in enumerate(SPLITS)
-        if (pairs.split == part).any()
-    ]
+def _split_rows(figures: Figures) -> list[tuple[str, int, int]]:
+    prompts = np.bincount(figures.split, minlength=len(SPLITS)).tolist()
+    return [(name, figures.pairs[name], prompts[part]) for part, name in enumerate(SPLITS) if figures.pairs[name]]
 
 
-def _checked(pairs: Pairs, settings: PairSettings) -> str:
+def _checked(figures: Figures, alike: Ints, settings: PairSettings) -> str:
     """Say that no prompt and no near-duplicate stands on two sides, after looking."""
-    responses, prompts = pairs.collected.responses, pairs.collected.prompts
-    side = np.full(len(prompts), -1)
-    words: dict[str, int] = {}
-    crossing = 0
-    for prompt, part in zip(responses.prompt[pairs.at.chosen].tolist(), pairs.split.tolist(), strict=True):
-        if side[prompt] < 0:
-            side[prompt] = part
-            text = " ".join(prompt_text(prompts[prompt].messages).casefold().split())
-            crossing += words.setdefault(text, part) != part
-        crossing += side[prompt] != part
-    sides = side[pairs.alike]
-    both = sides[(sides >= 0).all(axis=1)]
-    near = int((both[:, 0] != both[:, 1]).sum())
+    crossing = _in_two_splits(figures.prompts, figures.split) + _in_two_splits(figures.words, figures.split)
+    order = np.argsort(figures.prompts)
+    numbers = figures.prompts[order]
+    place = np.minimum(np.searchsorted(numbers, alike), len(numbers) - 1)
+    both = (numbers[place] == alike).all(axis=1)
+    sides = figures.split[order][place[both]]
+    near = int((sides[:, 0] != sides[:, 1]).sum())
     if crossing or near:
         found = f"{crossing} prompts and {near} near-duplicates on two sides of the split"
         raise RunError("the split", found, "none", "This is a bug of prefkit: please report it with your settings.")
     return (
         "Checked: no prompt stands in two splits, and no two prompts with a similarity (Jaccard of word pairs) of"
-        f" {settings.near_duplicates:g} or more do: {len(pairs.alike):,} pairs of near-duplicates were found and held"
+        f" {settings.near_duplicates:g} or more do: {len(alike):,} pairs of near-duplicates were found and held"
         " together.\n"
     )
 
 
-def _annotator_rows(pairs: Pairs) -> list[tuple[str, str, int]]:
-    votes = Counter(name for voters in pairs.support.voters for name in voters)
-    names = pairs.collected.annotators
-    return [
-        (names[index], "model" if is_model(names[index]) else "person", count) for index, count in votes.most_common()
-    ]
+def _in_two_splits(what: npt.NDArray[Any], split: npt.NDArray[np.int8]) -> int:
+    """How many values stand in more than one split."""
+    order = np.lexsort((split, what))
+    same = what[order][1:] == what[order][:-1]
+    return int((same & (split[order][1:] != split[order][:-1])).sum())
 
 
-def _agreement(pairs: Pairs) -> str:
-    several = [row for row, voters in enumerate(pairs.support.voters) if len(voters) > 1]
-    if not several:
+def _annotator_rows(figures: Figures) -> list[tuple[str, str, int]]:
+    return [(name, "model" if is_model(name) else "person", count) for name, count in figures.votes.most_common()]
+
+
+def _agreement(figures: Figures) -> str:
+    share = figures.shares
+    if not len(share):
         return "No pair has more than one annotator, so nothing is known here about how far annotators agree.\n"
-    share = pairs.support.overall[several]
     unanimous = float((share == 1).mean())
     return (
-        f"{len(several):,} pairs have two annotators or more; on {unanimous:.1%} of them all prefer the chosen side,"
+        f"{len(share):,} pairs have two annotators or more; on {unanimous:.1%} of them all prefer the chosen side,"
         f" and the mean share that does is {float(share.mean()):.1%}. The column `preferred` holds that share for each"
         " pair (a soft label).\n"
     )
@@ -168,7 +165,7 @@ def _selection(settings: PairSettings, report: PairReport) -> str:
     )
 
 
-def _length(lengths: npt.NDArray[np.int64]) -> str:
+def _length(lengths: npt.NDArray[np.int32]) -> str:
     difference = lengths[:, 0] - lengths[:, 1]
     decided = difference != 0
     longer = float((difference[decided] > 0).mean()) if decided.any() else 0.5
@@ -195,27 +192,18 @@ def _import_rows(run: Run) -> list[tuple[str, int, str, str]]:
     ]
 
 
-def _cleaning(run: Run, pairs: Pairs) -> str:
-    prompts = [pairs.collected.prompts[index] for index in np.unique(pairs.collected.responses.prompt[pairs.at.chosen])]
-    scrubbed = sum(prompt.scrubbed for prompt in prompts)
-    risk = sum(any(mark.startswith("risk:") for mark in prompt.marks) for prompt in prompts)
+def _cleaning(run: Run, figures: Figures) -> str:
     screened = "screen" in run.info.stages
     return (
-        f"Identifying text was replaced by placeholders in {scrubbed:,} of {len(prompts):,} prompts (`prefkit scrub`)."
-        + (f" The risk screen marked {risk:,} of them." if screened else " No risk screen was run.")
+        "Identifying text was replaced by placeholders in"
+        f" {figures.scrubbed:,} of {len(figures.prompts):,} prompts (`prefkit scrub`)."
+        + (f" The risk screen marked {figures.risky:,} of them." if screened else " No risk screen was run.")
         + "\n"
     )
 
 
-def _judges(pairs: Pairs) -> set[int]:
-    """The annotators who rated a side of these pairs, or voted on one."""
-    ratings = pairs.collected.ratings
-    sides = np.isin(ratings.response, np.concatenate((pairs.at.chosen, pairs.at.rejected)))
-    return set(ratings.annotator[sides].tolist()).union(*pairs.support.voters)
-
-
-def _limits(pairs: Pairs, settings: PairSettings) -> str:
-    people = any(not is_model(pairs.collected.annotators[index]) for index in _judges(pairs))
+def _limits(figures: Figures, settings: PairSettings) -> str:
+    people = not all(map(is_model, figures.judges))
     units = "standard deviations of each annotator's scores" if settings.z_scores else "the rubric's units"
     judged = "People judged at least some of the pairs." if people else "No person judged these pairs: only models did."
     return f"""## Known limits

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import numpy as np
@@ -38,6 +38,15 @@ from prefkit.run import PROGRESS_EVERY, Run
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+class Index(Protocol):
+    """What gives the place of a response."""
+
+    def get(self, response: str, /) -> int | None:
+        """By its id; None where there is none."""
+
+
 WINS = {"a": 1.0, "tie": 0.5, "b": 0.0, None: math.nan}
 
 
@@ -107,6 +116,13 @@ class Responses:
         self._offsets = np.asarray(offsets, dtype=np.int64)[order]
         self._bytes: Any = mapped(file)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """With the texts, for another process."""
+        return {**vars(self), "_bytes": bytes(self._bytes), "_decoder": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _decoder=msgspec.json.Decoder(Response))
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -128,12 +144,23 @@ class Collected:
     counts: Counter[str]
 
 
-def collect(run: Run, progress: Callable[[int], None]) -> Collected:
+@dataclass(frozen=True)
+class Whole:
+    """What is to be known of the run of which this one is a piece."""
+
+    annotators: Sequence[str]
+    """In the order in which their first judgements that count stand there: sums are made in it."""
+    unknown: Callable[[str], object]
+    """Told the ids of responses that are judged and not here."""
+
+
+def collect(run: Run, progress: Callable[[int], None], whole: Whole | None = None) -> Collected:
     """Read a run.
 
     Args:
         run: the run.
         progress: called with bytes as they are read.
+        whole: if it is a piece of another one.
 
     Raises:
         RunError: there are no prompts, no responses or no judgements.
@@ -141,8 +168,13 @@ def collect(run: Run, progress: Callable[[int], None]) -> Collected:
     """
     prompts = list(run.prompts())
     responses = Responses(run, _index([prompt.id for prompt in prompts], run.file(Prompt)), progress)
-    reader = _JudgementReader(run, responses)
-    reader.read(progress)
+    reader = JudgementReader(run, _index(responses.ids, run.file(Response)), whole.unknown if whole else None)
+    if run.file(Judgement) is None:
+        raise no_judgements(run)
+    for judgement in run.judgements(progress):
+        reader.take(judgement)
+    if whole:
+        reader.reorder(whole.annotators)
     return Collected(prompts, responses, list(reader.annotators), reader.ratings(), reader.comparisons(), reader.counts)
 
 
@@ -154,48 +186,79 @@ def _index(ids: Sequence[str], file: Path | None) -> dict[str, int]:
     """
     index = {name: place for place, name in enumerate(ids)}
     if len(index) < len(ids):
-        twice = next(name for name, count in Counter(ids).items() if count > 1)
-        where = file.name if file else "records"
-        raise RecordError(where, f"the id {twice} a second time", "each record once", "Remove one of the two lines.")
+        raise twice(next(name for name, count in Counter(ids).items() if count > 1), file.name if file else "records")
     return index
 
 
-class _JudgementReader:
-    def __init__(self, run: Run, responses: Responses) -> None:
+def twice(name: str, where: str) -> RecordError:
+    """The error for an id that two records have."""
+    return RecordError(where, f"the id {name} a second time", "each record once", "Remove one of the two lines.")
+
+
+def no_judgements(run: Run) -> RunError:
+    """The error for a run without judgements."""
+    remedy = f"Import some: prefkit import judgements {run.path} FILE"
+    return RunError(run.path, "no judgements", "ratings or comparisons", remedy)
+
+
+class JudgementReader:
+    """Takes judgements one by one.
+
+    Args:
+        run: whose rubric counts.
+        index: the place of each response by id, in a mapping or what gets like one.
+        unknown: told the ids of responses that are judged and have no place.
+    """
+
+    def __init__(self, run: Run, index: Index, unknown: Callable[[str], object] | None = None) -> None:
         self.run = run
         self.principles = run.rubric.principle_ids
-        self.index = _index(responses.ids, run.file(Response))
+        self.index = index
+        self.unknown = unknown
         self.annotators: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
         self._rated = (array.array("q"), array.array("q"), array.array("d"))
         self._compared = (array.array("q"), array.array("q"), array.array("q"), array.array("d"), array.array("d"))
         self._comparable: dict[str | None, frozenset[str]] = {}
-
-    def read(self, progress: Callable[[int], None]) -> None:
-        if self.run.file(Judgement) is None:
-            remedy = f"Import some: prefkit import judgements {self.run.path} FILE"
-            raise RunError(self.run.path, "no judgements", "ratings or comparisons", remedy)
-        take: dict[type, Callable[[Any], None]] = {
+        self._take: dict[type, Callable[[Any], None]] = {
             Rating: self._take_rating,
             Comparison: self._take_comparison,
             Choice: self._take_choice,
         }
-        for judgement in self.run.judgements(progress):
-            if is_attention(judgement):
-                self.counts["answers to attention items"] += 1
-            elif judgement.failure in UNANSWERED:
-                self.counts["drafts and discarded"] += 1
-            else:
-                take[type(judgement)](judgement)
+
+    def take(self, judgement: Judgement) -> None:
+        """Count it, and what it says if it counts."""
+        if is_attention(judgement):
+            self.counts["answers to attention items"] += 1
+        elif judgement.failure in UNANSWERED:
+            self.counts["drafts and discarded"] += 1
+        else:
+            self._take[type(judgement)](judgement)
+
+    def reorder(self, order: Sequence[str]) -> None:
+        """Let the annotators stand in an order that names all of them."""
+        rank = {name: place for place, name in enumerate(order)}
+        names = sorted(self.annotators, key=rank.__getitem__)
+        places = np.argsort([self.annotators[name] for name in names])
+        for numbers in (self._rated[1], self._compared[2]):
+            if numbers:
+                np.frombuffer(numbers, np.int64)[:] = places[np.frombuffer(numbers, np.int64)]
+        self.annotators = {name: place for place, name in enumerate(names)}
 
     def _asked(self, rubric: str | None) -> frozenset[str]:
         if rubric not in self._comparable:
             self._comparable[rubric] = self.run.comparable(rubric)
         return self._comparable[rubric]
 
+    def _place(self, response: str) -> int | None:
+        place = self.index.get(response)
+        if place is None and self.unknown:
+            self.unknown(response)
+        return place
+
     def _take_rating(self, rating: Rating) -> None:
         self.counts["ratings"] += 1
-        index = self.index.get(rating.response_id)
+        index = self._place(rating.response_id)
         asked = self._asked(rating.rubric)
         if rating.failure is not None:
             self.counts["ratings unreadable"] += 1
@@ -235,7 +298,7 @@ class _JudgementReader:
                     self._compare(choice.annotator, choice.responses[choice.best], other, "a", {})
 
     def _compare(self, annotator: str, a: str, b: str, winner: Winner, principles: dict[str, Winner | None]) -> None:
-        left, right = self.index.get(a), self.index.get(b)
+        left, right = self._place(a), self._place(b)
         if left is None or right is None:
             self.counts["comparisons of unknown responses"] += 1
             return
@@ -260,6 +323,7 @@ class _JudgementReader:
         return Ratings(merged.response[complete], merged.annotator[complete], merged.scores[complete])
 
     def comparisons(self) -> Comparisons:
+        """The comparisons; a choice is several."""
         first, second, who, win, named = self._compared
         return Comparisons(
             np.asarray(first, dtype=np.int64),

@@ -24,7 +24,8 @@ from prefkit import __version__
 from prefkit.durable import file_digest
 from prefkit.pairs.build import Pairs
 from prefkit.pairs.card import dataset_card
-from prefkit.pairs.collect import Floats, Ints
+from prefkit.pairs.collect import Floats
+from prefkit.pairs.figures import Figures, figures, together
 from prefkit.pairs.settings import PairReport, PairSettings
 from prefkit.pairs.splits import SPLITS
 from prefkit.records import Judgement, Prompt, Response, digest, pair_id, prompt_text
@@ -64,18 +65,17 @@ def write_dataset(
     Pairs of responses whose texts the run does not know stay out of it, and so do ties, whose chosen side trl would
     take for the better one; where nothing is left, there is no dataset.
     """
-    lengths: list[tuple[int, int]] = []
-    written: list[Ints] = []
+    written: list[Figures] = []
     with run.replacing_folder("dataset") as folder:
         for part, name in enumerate(SPLITS):
-            rows = np.flatnonzero((pairs.split == part) & ~pairs.at.tied)
-            written.append(_write_split(folder / f"{name}.parquet", pairs, rows, settings, lengths, progress))
-            if len(written[-1]):
-                report.dataset[name] = len(written[-1])
-        if lengths:
-            card = dataset_card(run, pairs[np.concatenate(written)], settings, report, np.asarray(lengths))
+            found = write_split(folder / f"{name}.parquet", pairs, part, settings, progress)
+            if found:
+                written.append(found)
+                report.dataset[name] = found.pairs[name]
+        if written:
+            card = dataset_card(run, together(written), pairs.alike, settings, report)
             (folder / "README.md").write_text(card, encoding="utf-8")
-    if not lengths:
+    if not written:
         run.remove("dataset")
 
 
@@ -84,19 +84,30 @@ def _chunks(count: int) -> Iterator[Any]:
         yield np.arange(start, min(start + CHUNK, count))
 
 
-def _write_split(
-    path: Path,
+def write_split(
+    file: Path | BinaryIO,
     pairs: Pairs,
-    rows: Ints,
+    part: int,
     settings: PairSettings,
-    lengths: list[tuple[int, int]],
     progress: Callable[[int], None],
-) -> Ints:
-    """Write a split's file and return the rows that it holds; no file where there are none."""
+    first_prompt: int = 0,
+) -> Figures | None:
+    """Write a split's pairs to a file; give their figures, or None, and no file, where there are none.
+
+    Args:
+        file: its path, or the file, open.
+        pairs: of all splits.
+        part: the split, see ``SPLITS``.
+        settings: the format.
+        progress: told how many more pairs are done.
+        first_prompt: see ``figures``.
+    """
     import pyarrow as pa
     from pyarrow import parquet
 
+    rows = np.flatnonzero((pairs.split == part) & ~pairs.at.tied)
     writer, written = None, [rows[:0]]
+    lengths: list[tuple[int, int]] = []
     for chunk in _chunks(len(rows)):
         these, chosen, rejected = _with_texts(pairs, rows[chunk])
         progress(len(chunk))
@@ -113,11 +124,12 @@ def _write_split(
             columns |= {**_ids(pairs, these), **_provenance(pairs, these)}
             del columns["split"]
         table = pa.table(columns)
-        writer = writer or parquet.ParquetWriter(path, table.schema, compression="zstd")
+        writer = writer or parquet.ParquetWriter(file, table.schema, compression="zstd")
         writer.write_table(table)
-    if writer:
-        writer.close()
-    return np.concatenate(written)
+    if writer is None:
+        return None
+    writer.close()
+    return figures(pairs[np.concatenate(written)], lengths, first_prompt)
 
 
 def _with_texts(pairs: Pairs, rows: Any) -> tuple[Any, list[str], list[str]]:

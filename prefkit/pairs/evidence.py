@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from prefkit.pairs.aggregate import gap, over_annotators, overall, z_scored
-from prefkit.pairs.collect import Collected, Floats, Ratings, collect
+from prefkit.pairs.collect import Collected, Floats, Ratings, Whole, collect
 from prefkit.pairs.select import Candidates
 from prefkit.pairs.settings import PairSettings
 from prefkit.pairs.votes import Support, Votes, support, votes_from_comparisons
@@ -59,20 +59,23 @@ class Evidence:
         )
 
 
-def gather(run: Run, settings: PairSettings, open_bar: Callable[[int], Callable[[int], None]]) -> Evidence:
+def gather(
+    run: Run, settings: PairSettings, open_bar: Callable[[int], Callable[[int], None]], whole: Whole | None = None
+) -> Evidence:
     """Read a run and aggregate over annotators.
 
     Args:
         run: the run.
         settings: aggregation, z-scores, orders.
         open_bar: opens a progress bar, given how many bytes there are to read.
+        whole: if it is a piece of another one.
 
     Raises:
         RunError: there are no prompts, no responses or no judgements.
         RecordError: a line is not a record.
     """
     files = [path for path in map(run.file, (Response, Judgement)) if path]
-    collected = collect(run, open_bar(sum(file.stat().st_size for file in files)))
+    collected = collect(run, open_bar(sum(file.stat().st_size for file in files)), whole)
     rated = over_annotators(collected.ratings, len(collected.responses), settings.aggregate)
     ratings, scores = collected.ratings, rated
     if settings.z_scores:

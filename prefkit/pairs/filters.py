@@ -21,6 +21,7 @@ from prefkit.pairs.texts import longer_than, text_objections
 from prefkit.pairs.votes import support
 from prefkit.rubric import Gate
 
+EXCLUDED = "prompt excluded by screening"
 Kept = npt.NDArray[np.bool_]
 
 
@@ -35,7 +36,7 @@ def filtered(
 
     ``open_bar`` opens a progress bar, given how many pairs of texts there are to compare.
     """
-    pairs = drop(pairs, _wanted_prompt(evidence, pairs), "prompt excluded by screening", report)
+    pairs = drop(pairs, _wanted_prompt(evidence, pairs), EXCLUDED, report)
     for gate in evidence.rubric.gates if settings.gates else ():
         pairs = drop(pairs, _passes_either_way(evidence, pairs, gate), _forbidden_by(gate), report)
     too_long = longer_than(settings.max_chars, settings.max_tokens, settings.tokenizer)

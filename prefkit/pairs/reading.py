@@ -13,7 +13,7 @@ from rich.text import Text
 
 from prefkit.errors import RunError
 from prefkit.records import PreferencePair, Prompt, Response, prompt_text
-from prefkit.run import Run, read_parquet_records
+from prefkit.run import Run, read_pairs
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def sampled(run: Run, count: int, split: str | None, seed: int) -> list[PairInWo
     # Reservoir sampling: each pair has the same chance, and one pass is enough.
     rng, seen = random.Random(seed), 0
     drawn: list[PreferencePair] = []
-    for pair in read_parquet_records(path, PreferencePair):
+    for pair in read_pairs(path):
         if split in (None, pair.split):
             seen += 1
             if len(drawn) < count:

@@ -74,3 +74,10 @@ class PairReport:
     """Rows of the dataset, by split."""
     manifest: str = ""
     """One hash over the rubric, the records and the settings that made the dataset."""
+
+    def add(self, other: PairReport) -> None:
+        """Count what was found in another piece of the run."""
+        for name, value in vars(self).items():
+            if isinstance(value, Counter):
+                value.update(getattr(other, name))
+        self.selected += other.selected

@@ -18,12 +18,12 @@ from prefkit.pairs.settings import PairSettings
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
+SEEDS = (0, 1)
+"""With which near-duplicates are looked for: twice, as one search misses a few just at the threshold."""
 
 
 def split_prompts(texts: Sequence[str], settings: PairSettings) -> tuple[npt.NDArray[np.int8], Ints]:
     """A split for each prompt, and the near-duplicates that were held together.
-
-    Near-duplicates are looked for twice with different seeds, as one search misses a few just at the threshold.
 
     Returns:
         ([n_prompts] 0 train, 1 validation, 2 test; [n, 2] near-duplicate prompts that tie each group together).
@@ -31,16 +31,23 @@ def split_prompts(texts: Sequence[str], settings: PairSettings) -> tuple[npt.NDA
     Raises:
         RunError: there are too few prompts for the sizes asked for.
     """
-    alike = np.concatenate(
-        [find_near_duplicate_pairs(texts, threshold=settings.near_duplicates, seed=seed) for seed in (0, 1)]
-    )
-    groups = _tied_together(alike, len(texts))
-    split = np.full(len(texts), TRAIN, dtype=np.int8)
+    alike = [find_near_duplicate_pairs(texts, threshold=settings.near_duplicates, seed=seed) for seed in SEEDS]
+    return split_alike(np.concatenate(alike), len(texts), settings)
+
+
+def split_alike(pairs: Ints, n_prompts: int, settings: PairSettings) -> tuple[npt.NDArray[np.int8], Ints]:
+    """The same, given which prompts are near-duplicates.
+
+    Raises:
+        RunError: there are too few prompts for the sizes asked for.
+    """
+    groups = _tied_together(pairs, n_prompts)
+    split = np.full(n_prompts, TRAIN, dtype=np.int8)
     for part, size in ((TEST, settings.test_size), (VALIDATION, settings.validation_size)):
         if size:
             left = np.flatnonzero(split == TRAIN)
-            split[left[_draw(groups[left], size, len(texts), settings.seed, SPLITS[part])]] = part
-    return split, np.unique(alike, axis=0)
+            split[left[_draw(groups[left], size, n_prompts, settings.seed, SPLITS[part])]] = part
+    return split, np.unique(pairs, axis=0)
 
 
 def _tied_together(alike: Ints, n_prompts: int) -> Ints:

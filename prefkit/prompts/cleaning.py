@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import msgspec
 
 from prefkit.errors import RunError
-from prefkit.prompts.screening import ScreenSettings, screen
+from prefkit.prompts.screening import ScreenSettings, Verdict, screen
 from prefkit.prompts.scrubbing import Finding, Known, Scrubber
 from prefkit.records import Message, Prompt, Response, prompt_text
 from prefkit.run import Run
@@ -47,10 +47,10 @@ def scrub_run(run: Run, *, dry_run: bool = False, progress: Callable[[int], None
     """
     with run.writing("scrub"), run.at_once():
         _need_jsonl(run)
-        scrubbing = _Scrubbing(progress)
+        scrubbing = Scrubbing(Scrubber(), progress)
         prompts = [scrubbing.prompt(prompt) for prompt in run.prompts()]
         if not prompts:
-            raise RunError(run.path, "no prompts", "something to scrub", f"prefkit import prompts {run.path} FILE")
+            raise nothing_to_scrub(run)
         if dry_run:
             for response in run.responses():
                 scrubbing.response(response)
@@ -59,14 +59,31 @@ def scrub_run(run: Run, *, dry_run: bool = False, progress: Callable[[int], None
         if run.file(Response):
             run.replace(Response, map(scrubbing.response, run.responses()))
         run.replace(Prompt, prompts)
-        texts, placeholders = dict(scrubbing.texts), dict(sorted(scrubbing.placeholders.items()))
-        run.record_stage("scrub", version=scrubbing.scrubber.version, texts=texts, placeholders=placeholders)
+        note_scrubbed(run, scrubbing.scrubber, scrubbing.texts, scrubbing.placeholders)
     return scrubbing.report
 
 
-class _Scrubbing:
-    def __init__(self, progress: Callable[[int], None]) -> None:
-        self.scrubber = Scrubber()
+def nothing_to_scrub(run: Run) -> RunError:
+    """The error for a run without a prompt."""
+    return RunError(run.path, "no prompts", "something to scrub", f"prefkit import prompts {run.path} FILE")
+
+
+def note_scrubbed(run: Run, scrubber: Scrubber, texts: Counter[str], placeholders: Counter[str]) -> None:
+    """Write to ``run.json`` how many texts are scrubbed by now, and what is in them."""
+    counts = {"texts": dict(texts), "placeholders": dict(sorted(placeholders.items()))}
+    run.record_stage("scrub", version=scrubber.version, **counts)
+
+
+class Scrubbing:
+    """Scrubs prompts and then their responses, in the order of their files, and counts.
+
+    Args:
+        scrubber: the rules.
+        progress: told how many more texts were looked at.
+    """
+
+    def __init__(self, scrubber: Scrubber, progress: Callable[[int], None] = lambda more: None) -> None:
+        self.scrubber = scrubber
         self.report = ScrubReport()
         self.progress = progress
         self.documents: dict[str, Known] = {}
@@ -74,6 +91,7 @@ class _Scrubbing:
         self.placeholders: Counter[str] = Counter()
 
     def prompt(self, prompt: Prompt) -> Prompt:
+        """A prompt without what identifies a person."""
         known = _placeholders(prompt_text(prompt.messages)) if prompt.scrubbed else Known()
         messages = prompt.messages
         if not prompt.scrubbed:
@@ -87,6 +105,7 @@ class _Scrubbing:
         return msgspec.structs.replace(prompt, messages=messages, scrubbed=True)
 
     def response(self, response: Response) -> Response:
+        """A response without it; its prompt, and those before it to the same prompt, come first."""
         if response.text is None:
             return response
         if response.scrubbed:
@@ -100,7 +119,7 @@ class _Scrubbing:
             del self.documents[response.prompt_id]
         self._count("responses", changed=text != response.text)
         self._tally("responses", text)
-        return msgspec.structs.replace(response, text=text, scrubbed=True)
+        return with_scrubbed(response, text)
 
     def _scrub(self, text: str, known: Known) -> str:
         scrubbed, findings = self.scrubber.scrub(text, known)
@@ -121,6 +140,13 @@ class _Scrubbing:
         self.placeholders.update(kinds)
 
 
+def with_scrubbed(response: Response, text: str | None) -> Response:
+    """A response with what scrubbing made of its text; None where it made nothing else of it."""
+    if response.text is None or response.scrubbed:
+        return response
+    return msgspec.structs.replace(response, text=response.text if text is None else text, scrubbed=True)
+
+
 def _example(finding: Finding) -> tuple[str, str]:
     return finding.kind, finding.text
 
@@ -139,6 +165,25 @@ class ScreenReport:
     excluded: Counter[str] = field(default_factory=Counter)
     marked: Counter[str] = field(default_factory=Counter)
 
+    def count(self, verdict: Verdict) -> None:
+        """Count what was said of one more prompt."""
+        self.prompts += 1
+        self.kept += verdict.excluded is None
+        self.excluded.update([_reason(verdict.excluded)] if verdict.excluded else [])
+        self.marked.update(verdict.marks)
+
+    def add(self, other: ScreenReport) -> None:
+        """Count what was counted of further prompts."""
+        self.prompts += other.prompts
+        self.kept += other.kept
+        self.excluded += other.excluded
+        self.marked += other.marked
+
+    def note(self, run: Run, settings: ScreenSettings) -> None:
+        """Write it to ``run.json``."""
+        counts = {"kept": self.kept, "excluded": dict(self.excluded), "marked": dict(self.marked)}
+        run.record_stage("screen", settings=asdict(settings), **counts)
+
 
 def screen_run(run: Run, settings: ScreenSettings) -> ScreenReport:
     """Mark the run's prompts anew: excluded with a reason, or kept, with marks such as ``risk:self-harm``.
@@ -150,29 +195,29 @@ def screen_run(run: Run, settings: ScreenSettings) -> ScreenReport:
         _need_jsonl(run)
         prompts = list(run.prompts())
         if not prompts:
-            raise RunError(run.path, "no prompts", "something to screen", f"prefkit import prompts {run.path} FILE")
-        verdicts = screen([prompt.id for prompt in prompts], list(_client_words(prompts)), settings)
-        report = ScreenReport(prompts=len(prompts))
+            raise nothing_to_screen(run)
+        verdicts = screen([prompt.id for prompt in prompts], list(map(client_words, prompts)), settings)
+        report = ScreenReport()
         for verdict in verdicts:
-            report.kept += verdict.excluded is None
-            report.excluded.update([_reason(verdict.excluded)] if verdict.excluded else [])
-            report.marked.update(verdict.marks)
-        run.replace(
-            Prompt,
-            (
-                msgspec.structs.replace(prompt, excluded=verdict.excluded, marks=verdict.marks)
-                for prompt, verdict in zip(prompts, verdicts, strict=True)
-            ),
-        )
-        counts = {"kept": report.kept, "excluded": dict(report.excluded), "marked": dict(report.marked)}
-        run.record_stage("screen", settings=asdict(settings), **counts)
+            report.count(verdict)
+        run.replace(Prompt, map(marked, prompts, verdicts))
+        report.note(run, settings)
     return report
 
 
-def _client_words(prompts: list[Prompt]) -> Iterator[str]:
+def nothing_to_screen(run: Run) -> RunError:
+    """The error for a run without a prompt."""
+    return RunError(run.path, "no prompts", "something to screen", f"prefkit import prompts {run.path} FILE")
+
+
+def client_words(prompt: Prompt) -> str:
     """What the client said: a whole speech, or the client's turns of a dialogue."""
-    for prompt in prompts:
-        yield "\n\n".join(message.content for message in prompt.messages if message.role == "user")
+    return "\n\n".join(message.content for message in prompt.messages if message.role == "user")
+
+
+def marked(prompt: Prompt, verdict: Verdict) -> Prompt:
+    """The prompt with what the screen says of it."""
+    return msgspec.structs.replace(prompt, excluded=verdict.excluded, marks=verdict.marks)
 
 
 def _reason(words: str) -> str:

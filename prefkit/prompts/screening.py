@@ -15,11 +15,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
 
 from prefkit.errors import PrefkitError
 from prefkit.language import detect_language
 from prefkit.prompts.risk import risk_marks
+
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +95,27 @@ def screen(ids: Sequence[str], texts: Sequence[str], settings: ScreenSettings) -
     """
     if len(ids) != len(texts):
         raise ValueError(f"ids and texts must be aligned; got {len(ids)} and {len(texts)}")
+    verdicts = screened_alone(texts, settings)
+    if settings.near_duplicates is None:
+        return verdicts
+    from prefkit.near_duplicates import near_duplicate_groups
+
+    left = [index for index, verdict in enumerate(verdicts) if verdict.excluded is None]
+    words = [texts[index] for index in left]
+    groups = near_duplicate_groups(words, threshold=settings.near_duplicates)
+    reasons = duplicates([ids[index] for index in left], words, groups)
+    for index, reason in zip(left, reasons, strict=True):
+        if reason:
+            verdicts[index] = replace(verdicts[index], excluded=reason)
+    return verdicts
+
+
+def screened_alone(texts: Sequence[str], settings: ScreenSettings) -> list[Verdict]:
+    """Give a verdict for each text, as if there were no other.
+
+    Raises:
+        PrefkitError: the tokenizer cannot be loaded.
+    """
     languages = [detect_language(text) for text in texts]
     reasons = _lengths(texts, settings)
     if settings.languages:
@@ -97,8 +123,6 @@ def screen(ids: Sequence[str], texts: Sequence[str], settings: ScreenSettings) -
             reason or (f"language {language}" if language and language not in settings.languages else None)
             for reason, language in zip(reasons, languages, strict=True)
         ]
-    if settings.near_duplicates is not None:
-        reasons = _duplicates(ids, texts, reasons, settings.near_duplicates)
     return [
         Verdict(reason, (f"language:{language or 'unknown'}", *(risk_marks(text) if settings.risk else ())))
         for text, reason, language in zip(texts, reasons, languages, strict=True)
@@ -145,18 +169,19 @@ def _token_counts(texts: Sequence[str], tokenizer: str) -> list[int]:
     return [len(loaded(text, add_special_tokens=False)["input_ids"]) for text in texts]
 
 
-def _duplicates(
-    ids: Sequence[str], texts: Sequence[str], reasons: Sequence[str | None], threshold: float
-) -> list[str | None]:
-    """Add a reason to each text, of those without one, that is like an earlier one."""
-    from prefkit.near_duplicates import near_duplicate_groups, normalised
+def duplicates(ids: Sequence[str], texts: Sequence[str], groups: Ints) -> list[str | None]:
+    """For each text the reason, "duplicate of p1" or "near-duplicate of p1", where it is like an earlier one.
 
-    left = [index for index, reason in enumerate(reasons) if reason is None]
-    groups = near_duplicate_groups((texts[index] for index in left), threshold=threshold)
-    with_duplicates = list(reasons)
-    for index, group in zip(left, groups.tolist(), strict=True):
-        first = left[group]
+    Args:
+        ids: one for each text.
+        texts: among which the first of a group stays.
+        groups: the index of the first of each text's group, as ``near_duplicate_groups`` gives it.
+    """
+    from prefkit.near_duplicates import normalised
+
+    reasons: list[str | None] = [None] * len(texts)
+    for index, first in enumerate(groups.tolist()):
         if first != index:
             kind = "duplicate" if normalised(texts[index]) == normalised(texts[first]) else "near-duplicate"
-            with_duplicates[index] = f"{kind} of {ids[first]}"
-    return with_duplicates
+            reasons[index] = f"{kind} of {ids[first]}"
+    return reasons
