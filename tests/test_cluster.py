@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,6 @@ from typing import Any
 import pytest
 
 from benchmarks.chat_server import Served, running
-from benchmarks.scale_parts.asking import workers_of
 from prefkit.cluster import asking
 from prefkit.cluster.asking import generate_on_cluster, judge_on_cluster
 from prefkit.cluster.by_prompt import numbered, ordered_by_prompt
@@ -104,27 +99,6 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch, questions: int) -> None:
     monkeypatch.setattr(asking, "ROUNDS", 0)
     monkeypatch.setattr("prefkit.cluster.by_prompt.PART_ROWS", 40)
     monkeypatch.setattr("prefkit.cluster.by_prompt.READ_AT_ONCE", 30)
-
-
-@contextmanager
-def killing(when: Callable[[], bool]) -> Iterator[list[int]]:
-    """Kill a worker as soon as something is so; the list says which."""
-    ended, killed = threading.Event(), list[int]()
-
-    def look() -> None:
-        while not ended.wait(0.05):
-            if when() and (workers := workers_of(os.getpid())):
-                os.kill(workers[0], signal.SIGKILL)
-                killed.append(workers[0])
-                return
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        ended.set()
-        thread.join()
 
 
 def test_a_judge_on_a_cluster_is_asked_what_the_local_engine_asks_and_nothing_twice(
